@@ -1,0 +1,39 @@
+# C++20 with warnings as errors; the same binary runs on any x86-64-v2 machine, and in an emulator.
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+
+# Assertions are ours (core/check.h) and stay on, so NDEBUG is set nowhere.
+set(CMAKE_CXX_FLAGS_RELEASE "-O3 -g")
+set(CMAKE_C_FLAGS_RELEASE "-O3 -g")
+set(CMAKE_CXX_FLAGS_DEBUG "-Og -g")
+
+set(POLLUX_SANITIZE "" CACHE STRING "Sanitizers to build with: address,undefined or thread")
+
+find_program(CCACHE ccache)
+if(CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+  set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE})
+endif()
+
+add_compile_options(-march=x86-64-v2 -fno-omit-frame-pointer)
+set(POLLUX_WARNINGS -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Wnon-virtual-dtor
+                    -Werror)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  list(APPEND POLLUX_WARNINGS -Wno-missing-field-initializers)
+else()
+  add_compile_options(-fcoroutines)
+  list(APPEND POLLUX_WARNINGS -Wno-missing-field-initializers)
+endif()
+if(POLLUX_SANITIZE)
+  add_compile_options(-fsanitize=${POLLUX_SANITIZE} -O1)
+  add_link_options(-fsanitize=${POLLUX_SANITIZE})
+  if(POLLUX_SANITIZE MATCHES "undefined")
+    add_compile_options(-fno-sanitize-recover=all)
+  endif()
+  if(POLLUX_SANITIZE MATCHES "thread")
+    add_compile_options(-Wno-tsan)
+  endif()
+endif()

@@ -1,0 +1,1 @@
+// A folder that has only headers, or whose sources are yet to come, is a library all the same.

@@ -1,0 +1,87 @@
+# How a folder becomes a library, a program or a test. Sources are those that lie in the folder.
+
+# a/b -> pollux_a_b
+function(pollux_target_name folder out)
+  string(REPLACE "/" "_" flat ${folder})
+  set(${out} pollux_${flat} PARENT_SCOPE)
+endfunction()
+
+# pollux_library(FOLDER [USES FOLDER...] [LINKS PACKAGE...])
+# A package in LINKS is private: what includes this folder does not see the package's headers, except
+# abseil (core/status.h is our vocabulary).
+function(pollux_library folder)
+  cmake_parse_arguments(ARG "" "" "USES;LINKS" ${ARGN})
+  pollux_target_name(${folder} target)
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.cc)
+  if(NOT sources)
+    set(sources ${PROJECT_SOURCE_DIR}/cmake/empty.cc)
+  endif()
+  add_library(${target} STATIC ${sources})
+  target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_compile_options(${target} PRIVATE ${POLLUX_WARNINGS})
+  target_link_libraries(${target} PUBLIC abseil Threads::Threads)
+  foreach(used ${ARG_USES})
+    pollux_target_name(${used} used_target)
+    target_link_libraries(${target} PUBLIC ${used_target})
+  endforeach()
+  if(ARG_LINKS)
+    target_link_libraries(${target} PRIVATE ${ARG_LINKS})
+  endif()
+endfunction()
+
+# pollux_proto(FOLDER): the generated messages, compiled once, and the descriptor set with comments,
+# build/share/pollux/pollux.binpb, from which the CLI and the Python client take names and help.
+function(pollux_proto folder)
+  pollux_target_name(${folder} target)
+  file(GLOB protos CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/pollux/v1/*.proto)
+  set(gen ${PROJECT_BINARY_DIR}/generated)
+  file(MAKE_DIRECTORY ${gen})
+  set(outputs)
+  foreach(proto ${protos})
+    get_filename_component(name ${proto} NAME_WE)
+    list(APPEND outputs ${gen}/pollux/v1/${name}.pb.cc)
+  endforeach()
+  set(binpb ${PROJECT_BINARY_DIR}/share/pollux/pollux.binpb)
+  file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/share/pollux)
+  add_custom_command(
+    OUTPUT ${outputs} ${binpb}
+    COMMAND protobuf::protoc -I ${PROJECT_SOURCE_DIR}/${folder} --cpp_out=${gen}
+            --include_source_info --include_imports --descriptor_set_out=${binpb} ${protos}
+    DEPENDS ${protos}
+    COMMENT "protoc: the control plane's messages and descriptors")
+  add_library(${target} STATIC ${outputs})
+  add_custom_target(pollux_descriptors ALL DEPENDS ${binpb})
+  add_dependencies(${target} pollux_descriptors)
+  target_include_directories(${target} SYSTEM PUBLIC ${gen})
+  target_link_libraries(${target} PUBLIC protobuf::libprotobuf)
+endfunction()
+
+# pollux_binary(NAME SOURCE USES FOLDER...)
+function(pollux_binary name source)
+  cmake_parse_arguments(ARG "" "" "USES" ${ARGN})
+  if(NOT EXISTS ${PROJECT_SOURCE_DIR}/${source})
+    return()
+  endif()
+  add_executable(${name} ${source})
+  target_compile_options(${name} PRIVATE ${POLLUX_WARNINGS})
+  foreach(used ${ARG_USES})
+    pollux_target_name(${used} used_target)
+    target_link_libraries(${name} PRIVATE ${used_target})
+  endforeach()
+endfunction()
+
+# pollux_test(FOLDER [LINKS PACKAGE...]): tests/unit/FOLDER/*_test.cc, one program per folder.
+function(pollux_test folder)
+  cmake_parse_arguments(ARG "" "" "LINKS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/unit/${folder}/*.cc)
+  if(NOT sources)
+    return()
+  endif()
+  pollux_target_name(${folder} target)
+  add_executable(${target}_test ${sources})
+  target_compile_options(${target}_test PRIVATE ${POLLUX_WARNINGS})
+  target_link_libraries(${target}_test PRIVATE ${target} ${ARG_LINKS} GTest::gmock GTest::gtest
+                                               GTest::gtest_main)
+  add_test(NAME ${target} COMMAND ${target}_test)
+  set_tests_properties(${target} PROPERTIES TIMEOUT 300)
+endfunction()

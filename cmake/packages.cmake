@@ -1,0 +1,25 @@
+# Third-party libraries, all Debian's, each an interface target named as in the top CMakeLists.txt.
+# Their headers are system headers: our warnings are not theirs.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(Protobuf REQUIRED)
+
+function(pollux_package name)
+  pkg_check_modules(${name}_pkg REQUIRED ${ARGN})
+  add_library(${name} INTERFACE)
+  target_include_directories(${name} SYSTEM INTERFACE ${${name}_pkg_INCLUDE_DIRS})
+  target_compile_options(${name} INTERFACE ${${name}_pkg_CFLAGS_OTHER})
+  target_link_directories(${name} INTERFACE ${${name}_pkg_LIBRARY_DIRS})
+  target_link_libraries(${name} INTERFACE ${${name}_pkg_LIBRARIES})
+endfunction()
+
+pollux_package(abseil  absl_status absl_statusor absl_str_format absl_strings absl_flat_hash_map)
+pollux_package(uring   liburing)
+pollux_package(jsoncpp jsoncpp)
+pollux_package(sqlite  sqlite3)
+
+# Only DPDK's environment layer. Its .pc file brings -march and dozens of drivers; neither is wanted.
+add_library(dpdk INTERFACE)
+pkg_check_modules(dpdk_pkg REQUIRED libdpdk)
+target_include_directories(dpdk SYSTEM INTERFACE ${dpdk_pkg_INCLUDE_DIRS})
+target_link_libraries(dpdk INTERFACE rte_eal rte_kvargs)
