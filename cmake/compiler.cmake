@@ -19,7 +19,7 @@ if(CCACHE)
 endif()
 
 add_compile_options(-march=x86-64-v2 -fno-omit-frame-pointer)
-set(POLLUX_WARNINGS -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Wnon-virtual-dtor
+set(POLLUX_WARNINGS -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow
                     -Werror)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   list(APPEND POLLUX_WARNINGS -Wno-missing-field-initializers)

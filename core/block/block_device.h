@@ -1,0 +1,145 @@
+#pragma once
+#include <array>
+#include <bitset>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/block/block_channel.h"
+#include "core/block/io_request.h"
+#include "core/reactors.h"
+#include "core/status.h"
+#include "core/task.h"
+
+namespace pollux {
+
+// 16 bytes, in the order of RFC 4122's text form.
+struct Uuid {
+  std::array<uint8_t, 16> bytes{};
+  static Uuid Random();                              // Version 4, from getrandom().
+  static Result<Uuid> Parse(std::string_view text);  // "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx".
+  std::string ToString() const;                      // Lower case.
+  bool operator==(const Uuid&) const = default;
+};
+
+struct Geometry {
+  uint32_t block_bytes = 512;  // A power of two, 512 to 65536; without metadata.
+  uint64_t blocks = 0;
+  uint32_t physical_block_bytes = 512;  // A multiple of block_bytes.
+  uint32_t metadata_bytes = 0;          // Per block; 0: none.
+  bool metadata_interleaved = false;
+  uint32_t optimal_boundary_blocks = 0;  // I/O that crosses a multiple of it is split. 0: none.
+};
+
+// What one request may ask of the device. The block layer splits larger ones; 0 means no limit.
+struct Limits {
+  uint64_t io_bytes_max = 0;
+  uint32_t segments_max = 0;
+  uint64_t unmap_blocks_max = 0;
+  uint64_t write_zeroes_blocks_max = 0;
+  uint32_t buffer_alignment =
+      1;  // Of every segment's address; the device copies where it is not met.
+  uint32_t preferred_write_alignment_blocks = 0;
+  uint32_t preferred_write_granularity_blocks = 0;
+  uint32_t optimal_write_blocks = 0;
+  uint32_t preferred_unmap_alignment_blocks = 0;
+  uint32_t preferred_unmap_granularity_blocks = 0;
+  bool unmapped_reads_zero = false;
+};
+
+// As SPDK names them in bdev_get_bdevs. An exclusive claim keeps every other writer out.
+enum class ClaimType {
+  kNone,
+  kExclusiveWrite,
+  kReadManyWriteOne,
+  kReadManyWriteNone,
+  kReadManyWriteShared
+};
+const char* ClaimTypeName(ClaimType type);
+
+class BlockDevice;
+
+// Somebody that has a device open: a LUN, a namespace, a stacked disk. Control loop only.
+class BlockUser {
+ public:
+  // "iscsi target iqn...:disk1 LUN 0", for messages.
+  virtual std::string description() const = 0;
+  // The device is going: new I/O already ends with kGone, what is in flight ends by itself. The
+  // user lets go of its channels on every reactor and then returns; the device is closed for it.
+  virtual Task<void> OnDeviceRemoving(BlockDevice& device) = 0;
+  virtual void OnDeviceResized(BlockDevice& device) = 0;
+
+ protected:
+  ~BlockUser() = default;
+};
+
+// A disk, as the control loop sees it: what it is, who uses it, and one channel per reactor for
+// I/O.
+//
+//   kMade --Register--> kReady --Unregister--> kRemoving --all channels closed--> kGone
+//
+// Drivers derive from it; DeviceRegistry moves it through its states.
+class BlockDevice {
+ public:
+  enum class State { kMade, kReady, kRemoving, kGone };
+
+  BlockDevice(std::string name, std::string product_name, Geometry geometry, Uuid uuid);
+  virtual ~BlockDevice();
+
+  const std::string& name() const { return name_; }
+  // "Malloc disk", "AIO disk": as clients expect them.
+  const std::string& product_name() const { return product_name_; }
+  const Geometry& geometry() const { return geometry_; }
+  const Uuid& uuid() const { return uuid_; }
+  const Limits& limits() const { return limits_; }
+  State state() const { return state_; }
+  bool read_only() const { return read_only_; }
+  // A completed write may be lost at power failure until a flush completes.
+  bool volatile_cache() const { return volatile_cache_; }
+  bool Supports(IoType type) const { return supported_.test(static_cast<size_t>(type)); }
+  const std::vector<std::string>& aliases() const { return aliases_; }  // The UUID's text first.
+  int numa_node() const { return numa_node_; }
+
+  // The channel of a reactor; null unless the state is kReady or kRemoving. The pointer stays valid
+  // until the user's OnDeviceRemoving has returned.
+  BlockChannel* channel(size_t reactor_index) const { return channels_[reactor_index].get(); }
+
+  // A user opens the device before it takes a channel, and closes it after its last I/O. Fails with
+  // EPERM when a claim forbids it, with ENODEV when the device is going.
+  Status Open(BlockUser& user, bool write);
+  void Close(BlockUser& user);
+  Status Claim(BlockUser& user, ClaimType type);
+  void ReleaseClaim(BlockUser& user);
+  ClaimType claim() const { return claim_; }
+  const std::vector<BlockUser*>& users() const { return users_; }
+
+  // A JSON object with what only this kind of device has, as bdev_get_bdevs shows it.
+  virtual std::string DriverSpecificJson() const { return "{}"; }
+
+ protected:
+  // Called on `reactor`, once per reactor, while the device is being registered.
+  virtual Result<std::unique_ptr<BlockChannel>> MakeChannel(Reactor& reactor) = 0;
+  // The last thing before the device is destroyed, when no channel is left.
+  virtual Task<void> Shutdown() { co_return; }
+
+  // By the driver, before registration.
+  Limits limits_;
+  bool read_only_ = false;
+  bool volatile_cache_ = false;
+  int numa_node_ = -1;
+  std::bitset<kIoTypeCount> supported_;
+
+ private:
+  friend class DeviceRegistry;
+  const std::string name_, product_name_;
+  Geometry geometry_;
+  const Uuid uuid_;
+  std::vector<std::string> aliases_;
+  State state_ = State::kMade;
+  std::vector<std::unique_ptr<BlockChannel>> channels_;
+  std::vector<BlockUser*> users_;
+  ClaimType claim_ = ClaimType::kNone;
+  BlockUser* claimer_ = nullptr;
+};
+
+}  // namespace pollux

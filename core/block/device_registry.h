@@ -1,0 +1,54 @@
+#pragma once
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/block/block_device.h"
+
+namespace pollux {
+
+// All block devices by name and alias. Control loop only.
+class DeviceRegistry {
+ public:
+  class Observer {
+   public:
+    virtual void OnRegistered(BlockDevice& device) = 0;
+    virtual void OnUnregistered(const std::string& name) = 0;
+    virtual void OnResized(BlockDevice& device) = 0;
+
+   protected:
+    ~Observer() = default;
+  };
+
+  explicit DeviceRegistry(Reactors& reactors) : reactors_(reactors) {}
+  ~DeviceRegistry();  // CHECKs that it is empty.
+
+  // Makes a channel on every reactor; when one fails, all is undone. EEXIST when the name, or an
+  // alias, is taken.
+  Task<Result<BlockDevice*>> Register(std::unique_ptr<BlockDevice> device);
+  // New I/O gets kGone; users let go; what is in flight ends; the device is destroyed.
+  // ENODEV when there is none; EBUSY when it is being removed already.
+  Task<Status> Unregister(std::string name);
+  // Changes the size, tells every channel and user. Shrinking below what is in use is the caller's
+  // decision.
+  Task<Status> Resize(BlockDevice& device, uint64_t blocks);
+
+  // By name or alias. Fails with ENODEV.
+  Result<BlockDevice*> Find(std::string_view name) const;
+  // In order of registration.
+  std::vector<BlockDevice*> devices() const;
+
+  void AddObserver(Observer& observer);
+  void RemoveObserver(Observer& observer);
+
+  Reactors& reactors() { return reactors_; }
+
+ private:
+  Reactors& reactors_;
+  std::vector<std::unique_ptr<BlockDevice>> devices_;
+  std::map<std::string, BlockDevice*, std::less<>> by_name_;
+  std::vector<Observer*> observers_;
+};
+
+}  // namespace pollux

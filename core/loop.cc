@@ -1,0 +1,256 @@
+#include "core/loop.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "core/log.h"
+
+namespace pollux {
+namespace {
+
+constexpr int kMessagesPerTurnMax = 256;
+constexpr int kTimersPerTurnMax = 256;
+
+thread_local Loop* current_loop = nullptr;
+
+void AddRelaxed(std::atomic<uint64_t>& counter, uint64_t value) {
+  counter.store(counter.load(std::memory_order_relaxed) + value, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+// Makes the calling thread a loop's for a while.
+class LoopScope {
+ public:
+  explicit LoopScope(Loop* loop) : previous_(std::exchange(current_loop, loop)) {
+    loop->thread_id_.store(gettid(), std::memory_order_relaxed);
+  }
+  ~LoopScope() { current_loop = previous_; }
+
+ private:
+  Loop* previous_;
+};
+
+Loop::Loop(Options options, const Clock& clock, std::unique_ptr<Waiter> waiter)
+    : options_(std::move(options)), clock_(clock), waiter_(std::move(waiter)) {
+  turn_ended_ns_ = last_work_ns_ = NowNs();
+}
+
+Loop::~Loop() {
+  CHECK(!thread_.joinable(), "a loop was destroyed while its thread runs");
+  CHECK(pollers_.empty() && watched_ == 0, "a loop ended with pollers or descriptors");
+}
+
+Loop* Loop::Current() { return current_loop; }
+
+void Loop::StartThread() {
+  CHECK(!thread_.joinable());
+  stop_.store(false, std::memory_order_relaxed);
+  thread_ = std::thread([this] { Main(); });
+}
+
+void Loop::Main() {
+  pthread_setname_np(pthread_self(), options_.name.substr(0, 15).c_str());
+  if (options_.core >= 0) {
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    CPU_SET(static_cast<size_t>(options_.core), &cores);
+    if (pthread_setaffinity_np(pthread_self(), sizeof(cores), &cores) != 0) {
+      LogWarning("core", "%s: cannot be pinned to core %d", options_.name, options_.core);
+    }
+  }
+  Run();
+}
+
+void Loop::Run() {
+  last_work_ns_ = turn_ended_ns_ = NowNs();
+  while (!stop_.load(std::memory_order_acquire)) RunTurn(/*may_block=*/true);
+}
+
+void Loop::Stop() {
+  stop_.store(true, std::memory_order_release);
+  waiter_->Wake();
+}
+
+void Loop::StopThread() {
+  Stop();
+  if (thread_.joinable()) thread_.join();
+}
+
+int Loop::RunTurn(bool may_block) {
+  const LoopScope scope(this);
+  int work = RunMessages();
+  work += RunPollers();
+  if (watched_ > 0) work += RunReady(0);
+  work += timers_.RunDue(NowNs(), kTimersPerTurnMax);
+  work += RunDeferredList(deferred_);
+  RunDeferredList(end_of_turn_);
+  if (!outbox_.empty()) FlushOutbox();
+
+  const uint64_t now = NowNs();
+  AddRelaxed(work > 0 ? busy_ns_ : idle_ns_, now - turn_ended_ns_);
+  turn_ended_ns_ = now;
+  if (work > 0) {
+    last_work_ns_ = now;
+  } else if (may_block && deferred_.empty() && outbox_.empty() &&
+             options_.idle_after_ns != kNever && now - last_work_ns_ >= options_.idle_after_ns) {
+    Block();
+  }
+  return work;
+}
+
+int Loop::RunMessages() {
+  int count = 0;
+  while (count < kMessagesPerTurnMax) {
+    Message* message = mailbox_.TryPop();
+    if (message == nullptr) break;
+    ++count;
+    message->Run();
+  }
+  return count;
+}
+
+int Loop::RunPollers() {
+  int work = 0;
+  for (Poller* poller = pollers_.Front(); poller != nullptr; poller = next_poller_) {
+    next_poller_ = pollers_.Next(*poller);
+    running_poller_ = poller;
+    AddRelaxed(poller->run_count_, 1);
+    const int done = poller->Poll();
+    work += done;
+    // It may have removed itself, and be gone.
+    if (done > 0 && running_poller_ != nullptr) AddRelaxed(poller->busy_count_, 1);
+  }
+  next_poller_ = running_poller_ = nullptr;
+  return work;
+}
+
+int Loop::RunReady(std::optional<uint64_t> timeout_ns) {
+  ready_count_ = waiter_->Wait(timeout_ns, ready_);
+  int work = 0;
+  for (size_t i = 0; i < ready_count_; ++i) {
+    if (ready_[i].handler == nullptr) continue;  // Unwatched earlier in this turn.
+    ++work;
+    ready_[i].handler->OnReady(ready_[i].events);
+  }
+  ready_count_ = 0;
+  return work;
+}
+
+int Loop::RunDeferredList(DeferredList& list) {
+  if (list.empty()) return 0;
+  // Only what is there now: work that defers itself again must not keep the turn from ending.
+  int count = 0;
+  for (size_t left = list.size(); left > 0 && !list.empty(); --left) {
+    list.PopFront()->RunDeferred();
+    ++count;
+  }
+  return count;
+}
+
+// The order matters: announce, then look once more, then block. A sender pushes, then looks for the
+// announcement. One of the two sees the other (both sides are fenced), so no message is slept over.
+void Loop::Block() {
+  blocking_.store(true, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+
+  bool may_block = mailbox_.empty() && !stop_.load(std::memory_order_acquire);
+  bool must_poll = false;
+  for (Poller* poller = pollers_.Front(); poller != nullptr && may_block;
+       poller = pollers_.Next(*poller)) {
+    if (!poller->MayBlock()) may_block = false, must_poll = true;
+  }
+  must_poll_.store(must_poll, std::memory_order_relaxed);
+
+  if (may_block) {
+    std::optional<uint64_t> timeout;
+    if (const auto deadline = timers_.NextDeadlineNs()) {
+      const uint64_t now = NowNs();
+      timeout = *deadline > now ? *deadline - now : 0;
+    }
+    AddRelaxed(blocked_count_, 1);
+    const int work = RunReady(timeout);
+    RunDeferredList(end_of_turn_);
+    AddRelaxed(idle_ns_, NowNs() - turn_ended_ns_);
+    turn_ended_ns_ = NowNs();
+    if (work > 0) last_work_ns_ = turn_ended_ns_;
+  }
+  blocking_.store(false, std::memory_order_relaxed);
+}
+
+bool Loop::TryDeliver(Message& message) {
+  if (!mailbox_.TryPush(&message)) return false;
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (blocking_.load(std::memory_order_relaxed)) waiter_->Wake();
+  return true;
+}
+
+void Loop::Post(Message& message) {
+  Loop* sender = Current();
+  if (sender != nullptr) {
+    // Behind what waits already for the same loop, or the order would change.
+    for (const Parcel& parcel : sender->outbox_) {
+      if (parcel.receiver == this) return sender->outbox_.push_back({this, &message});
+    }
+    if (!TryDeliver(message)) sender->outbox_.push_back({this, &message});
+    return;
+  }
+  while (!TryDeliver(message)) sched_yield();
+}
+
+void Loop::FlushOutbox() {
+  std::vector<Parcel> waiting = std::exchange(outbox_, {});
+  for (const Parcel& parcel : waiting) parcel.receiver->Post(*parcel.message);
+}
+
+void Loop::AddPoller(Poller& poller) {
+  poller.id_ = next_poller_id_++;
+  pollers_.PushBack(poller);
+}
+
+void Loop::RemovePoller(Poller& poller) {
+  if (next_poller_ == &poller) next_poller_ = pollers_.Next(poller);
+  if (running_poller_ == &poller) running_poller_ = nullptr;
+  pollers_.Remove(poller);
+}
+
+std::vector<PollerInfo> Loop::pollers() {
+  std::vector<PollerInfo> result;
+  for (Poller* p = pollers_.Front(); p != nullptr; p = pollers_.Next(*p)) {
+    result.push_back({p->name(), p->id(), p->run_count(), p->busy_count()});
+  }
+  return result;
+}
+
+Status Loop::Watch(int fd, uint32_t events, FdHandler& handler) {
+  RETURN_IF_ERROR(waiter_->Watch(fd, events, handler));
+  ++watched_;
+  return OkStatus();
+}
+
+void Loop::Rewatch(int fd, uint32_t events, FdHandler& handler) {
+  waiter_->Rewatch(fd, events, handler);
+}
+
+void Loop::Unwatch(int fd, FdHandler& handler) {
+  waiter_->Unwatch(fd);
+  CHECK(watched_ > 0);
+  --watched_;
+  for (size_t i = 0; i < ready_count_; ++i) {
+    if (ready_[i].handler == &handler) ready_[i].handler = nullptr;
+  }
+}
+
+void Loop::CancelDeferred(Deferred& work) {
+  if (!work.deferred()) return;
+  // Which of the two lists holds it makes no difference to the links; only the sizes must agree.
+  for (Deferred* d = deferred_.Front(); d != nullptr; d = deferred_.Next(*d)) {
+    if (d == &work) return deferred_.Remove(work);
+  }
+  end_of_turn_.Remove(work);
+}
+
+}  // namespace pollux

@@ -1,0 +1,140 @@
+#pragma once
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/message.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/check.h"
+#include "core/status.h"
+#include "core/task.h"
+#include "core/turn.h"
+#include "pollux/v1/options.pb.h"
+
+// One definition, many faces: a method is an rpc of a .proto with the option (pollux.v1.rpc), and
+// one handler bound to its JSON-RPC name. The dispatcher knows the states, the turn for changes and
+// the rules for parameters; it names no method. Control loop only.
+
+namespace pollux::rpc {
+
+using google::protobuf::Message;
+using google::protobuf::MethodDescriptor;
+
+// Who calls and in what circumstances.
+struct Caller {
+  std::string name;     // "uid 0 pid 812 (unix)", "127.0.0.1:40112", "replay": for logs.
+  bool replay = false;  // The store, rebuilding the configuration at start.
+};
+
+// A method as the descriptors define it.
+struct Method {
+  std::string name;  // JSON-RPC's.
+  const MethodDescriptor* descriptor;
+  v1::Rpc options;
+  std::string subsystem;  // Of its service; empty when it is not configuration.
+};
+
+// A call that rebuilds something: what the store keeps and what SPDK's configuration format lists.
+struct SavedCall {
+  std::string method;
+  std::string params;  // A JSON object, compact.
+  bool operator==(const SavedCall&) const = default;
+};
+
+// Told of changes, by the dispatcher. The service implements it over the store.
+class ChangeKeeper {
+ public:
+  // Runs under the turn, before the handler of a method that changes something. An error is the
+  // answer, and the handler does not run. An answer in `done` (of the method's response type) ends
+  // the call with success, likewise: a pending object was deleted.
+  virtual Status BeforeChange(const Method& method, const Message& request,
+                              std::unique_ptr<Message>& done) = 0;
+  // After the handler succeeded and the turn was given back: returns when all that was changed so
+  // far is durable. An error becomes the caller's.
+  virtual Task<Status> Commit() = 0;
+
+ protected:
+  ~ChangeKeeper() = default;
+};
+
+class Dispatcher {
+ public:
+  using Handler = std::function<Task<Result<std::unique_ptr<Message>>>(
+      std::unique_ptr<Message> request, Caller caller)>;
+
+  // Reads every method of the compiled-in descriptors. `keeper` may be null (then nothing is kept).
+  explicit Dispatcher(ChangeKeeper* keeper);
+
+  // Binds a member function `Task<Result<Response>> F(Request)` or `F(Request, Caller)`.
+  // CHECKs that the method exists, is unbound, and has these types.
+  template <typename Object, typename Request, typename Response>
+  void Bind(std::string_view name, Object* object,
+            Task<Result<Response>> (Object::*handler)(Request)) {
+    Bind(name, Request::descriptor(), Response::descriptor(),
+         [object, handler](std::unique_ptr<Message> request, Caller) {
+           return Invoke<Response>((object->*handler)(std::move(static_cast<Request&>(*request))));
+         });
+  }
+  template <typename Object, typename Request, typename Response>
+  void Bind(std::string_view name, Object* object,
+            Task<Result<Response>> (Object::*handler)(Request, Caller)) {
+    Bind(name, Request::descriptor(), Response::descriptor(),
+         [object, handler](std::unique_ptr<Message> request, Caller caller) {
+           return Invoke<Response>(
+               (object->*handler)(std::move(static_cast<Request&>(*request)), std::move(caller)));
+         });
+  }
+
+  // Null when there is none.
+  const Method* Find(std::string_view name) const;
+  // In the order of the descriptors.
+  std::vector<const Method*> methods() const;
+  std::vector<std::string> unbound() const;
+
+  // STARTUP until Initialised().
+  v1::State state() const { return state_; }
+  void SetState(v1::State state) { state_ = state; }
+  bool Callable(const Method& method) const;
+
+  // What an answer says when the method may not be called now; OK otherwise.
+  Status CheckState(const Method& method) const;
+
+  // An empty request of the method's type.
+  std::unique_ptr<Message> NewRequest(const Method& method) const;
+  // Fills in (default) for absent fields, everywhere in the message; then fails for the first
+  // absent (required) field, with its path. Runs once for every face.
+  Status Complete(Message& request) const;
+
+  // Calls the handler of a completed request: under the turn and kept when it changes something.
+  Task<Result<std::unique_ptr<Message>>> Call(const Method& method,
+                                              std::unique_ptr<Message> request, Caller caller);
+
+  Turn& turn() { return turn_; }
+
+ private:
+  template <typename Response>
+  static Task<Result<std::unique_ptr<Message>>> Invoke(Task<Result<Response>> task) {
+    Result<Response> response = co_await task;
+    if (!response.ok()) co_return response.status();
+    std::unique_ptr<Message> message = std::make_unique<Response>(*std::move(response));
+    co_return std::move(message);
+  }
+  void Bind(std::string_view name, const google::protobuf::Descriptor* request,
+            const google::protobuf::Descriptor* response, Handler handler);
+
+  struct Entry {
+    Method method;
+    Handler handler;
+  };
+  ChangeKeeper* const keeper_;
+  std::vector<std::unique_ptr<Entry>> entries_;
+  std::map<std::string, Entry*, std::less<>> by_name_;
+  v1::State state_ = v1::STATE_STARTUP;
+  Turn turn_;
+};
+
+}  // namespace pollux::rpc

@@ -1,0 +1,46 @@
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/loop.h"
+#include "core/net/address.h"
+#include "core/status.h"
+#include "rpc/dispatcher.h"
+
+namespace pollux::rpc {
+
+// JSON-RPC 2.0 as SPDK's clients speak it, on Unix and TCP sockets, on the control loop: requests
+// pipelined and in batches, answers as they come, matched by id.
+class JsonRpcServer {
+ public:
+  // Per connection unless said.
+  static constexpr size_t kRequestBytesMax = 256 * 1024;
+  static constexpr size_t kValuesPerRequestMax = 8192;
+  static constexpr int kNestingMax = 64;
+  static constexpr size_t kAnswerBytesMax = 32 * 1024 * 1024;
+  static constexpr size_t kRequestsInFlightMax = 1024;
+  static constexpr size_t kConnectionsMax =
+      64;  // Of one listener; the next one waits in the backlog.
+
+  JsonRpcServer(Loop& loop, Dispatcher& dispatcher);
+  ~JsonRpcServer();
+
+  // Mode 0600; the peer's credentials must be our user's or root's.
+  Status ListenUnix(const std::string& path);
+  // Loopback addresses only. Port 0: the kernel chooses.
+  Result<SocketAddress> ListenTcp(const SocketAddress& address);
+
+  // Until Resume, connections are taken and requests are left unread: during initialisation.
+  void Pause();
+  void Resume();
+
+  // No new requests; answers of those in flight are sent, for at most `drain_ns`; then all closes.
+  Task<void> Stop(uint64_t drain_ns);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace pollux::rpc

@@ -1,0 +1,176 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/block/device_registry.h"
+#include "core/memory/memory.h"
+#include "core/net/byte_stream.h"
+#include "core/reactors.h"
+#include "core/status.h"
+#include "core/task.h"
+
+// The iSCSI target as the control plane sees it: portal groups, initiator groups, target nodes, and
+// what is connected. RFC 7143. The words and limits are those of SPDK's iscsi_* methods. Control
+// loop only; errors name the field.
+
+namespace pollux::iscsi {
+
+// iscsi_set_options, with SPDK's defaults.
+struct Options {
+  std::optional<std::string> auth_file;
+  std::string node_base = "iqn.2016-06.io.spdk";
+  int32_t nop_timeout_s = 60;
+  int32_t nop_in_interval_s = 30;  // At most 60.
+  bool disable_chap = false;
+  bool require_chap = false;
+  bool mutual_chap = false;
+  int32_t chap_group = 0;
+  uint32_t max_sessions = 128;
+  uint32_t max_queue_depth = 64;
+  uint32_t max_connections_per_session = 2;
+  uint32_t default_time2wait_s = 2;
+  uint32_t default_time2retain_s = 20;
+  uint32_t first_burst_length = 8192;
+  bool immediate_data = true;
+  uint32_t error_recovery_level = 0;
+  bool allow_duplicated_isid = false;
+  uint32_t max_large_datain_per_connection = 64;
+  uint32_t max_r2t_per_connection = 4;
+  uint32_t pdu_pool_size = 0;             // 0: derived.
+  uint32_t immediate_data_pool_size = 0;  // 0: 128 * max_sessions.
+  uint32_t data_out_pool_size = 0;        // 0: 16 * max_sessions.
+};
+Status Validate(const Options& options);
+// What the target needs of the DMA memory, per reactor; a line each.
+std::vector<MemoryNeed> MemoryNeeds(const Options& options, size_t reactors);
+
+struct Portal {
+  std::string host;  // Numeric: "127.0.0.1", "[::1]", "0.0.0.0", "[::]"; SPDK's "*" and "[*]" too.
+  std::string port;  // "3260".
+};
+struct PortalGroup {
+  int32_t tag = 0;  // 1 to 65535.
+  std::vector<Portal> portals;
+  bool is_private = false;  // Discovery through other groups does not show it.
+  bool listening = false;   // False after create with wait, until started.
+};
+struct InitiatorGroup {
+  int32_t tag = 0;                      // 1 to 65535.
+  std::vector<std::string> initiators;  // "ANY", an iqn, or "!iqn" to exclude.
+  std::vector<std::string> netmasks;    // "ANY", an address, or CIDR.
+};
+struct GroupMap {
+  int32_t pg_tag = 0;
+  int32_t ig_tag = 0;
+  bool operator==(const GroupMap&) const = default;
+};
+struct LunSpec {
+  std::string bdev_name;
+  std::optional<int32_t> lun_id;  // Absent: the lowest free one.
+};
+struct TargetNode {
+  std::string name;  // Whole iqn; what the caller gave without a prefix got node_base in front.
+  std::string alias;
+  std::vector<GroupMap> maps;
+  std::vector<LunSpec> luns;  // With lun_id, in the answers.
+  int32_t queue_depth = 64;
+  bool disable_chap = false;
+  bool require_chap = false;
+  bool mutual_chap = false;
+  int32_t chap_group = 0;
+  bool header_digest = false;
+  bool data_digest = false;
+};
+struct ConnectionInfo {
+  int32_t id = 0;
+  int32_t cid = 0;
+  int32_t tsih = 65535;
+  std::string state;        // invalid, running, exiting, exited
+  std::string login_phase;  // not_started, security_negotiation_phase,
+                            // operational_negotiation_phase, full_feature_phase
+  std::string initiator_address;
+  std::string target_address;
+  std::string target_node_name;  // The short name, without node_base and colon.
+  std::string thread_name;       // Of the reactor.
+};
+struct ConnectionCounts {
+  uint32_t invalid = 0, running = 0, exiting = 0, exited = 0;
+};
+// A LUN whose block device is missing.
+struct PendingLun {
+  std::string target;
+  int lun;
+  std::string bdev_name;
+  std::string reason;
+};
+
+class IscsiTarget {
+ public:
+  struct Environment {
+    Loop& control;
+    Reactors& reactors;
+    DeviceRegistry& devices;
+    Memory& memory;
+    StreamKind stream = StreamKind::kEpoll;
+  };
+
+  explicit IscsiTarget(Environment environment);
+  ~IscsiTarget();  // After Stop().
+
+  // Takes the memory of MemoryNeeds and makes what each reactor has. Portals open when they are
+  // made.
+  Task<Status> Start(Options options);
+  // New connections are refused; sessions are told (asynchronous logout request where they are in
+  // full feature phase), drained for at most `drain_ns`, then closed.
+  Task<void> Stop(uint64_t drain_ns);
+  const Options& options() const;
+
+  // While held, portal groups are made but do not listen: replay opens the listeners last.
+  void HoldListeners();
+  // Opens what was held; returns the groups that could not be opened, with the reason.
+  struct Unopened {
+    int32_t tag;
+    Status why;
+  };
+  std::vector<Unopened> ReleaseListeners();
+
+  // With `wait` the portals are not opened until StartPortalGroup.
+  Status CreatePortalGroup(PortalGroup group, bool wait);
+  Status StartPortalGroup(int32_t tag);
+  // Maps of target nodes that name it go with it, as SPDK does; its connections are closed.
+  Task<Status> DeletePortalGroup(int32_t tag);
+  std::vector<PortalGroup> portal_groups() const;
+
+  Status CreateInitiatorGroup(InitiatorGroup group);
+  Status AddInitiators(int32_t tag, std::vector<std::string> initiators,
+                       std::vector<std::string> netmasks);
+  Status RemoveInitiators(int32_t tag, std::vector<std::string> initiators,
+                          std::vector<std::string> netmasks);
+  Task<Status> DeleteInitiatorGroup(int32_t tag);
+  std::vector<InitiatorGroup> initiator_groups() const;
+
+  // All or nothing. With `luns_may_be_pending` (replay) a missing block device is no error.
+  // Returns the whole name.
+  Task<Result<std::string>> CreateTargetNode(TargetNode node, bool luns_may_be_pending);
+  Task<Result<int>> AddLun(std::string name, std::string bdev_name, std::optional<int32_t> lun_id,
+                           bool may_be_pending);
+  Status AddMaps(const std::string& name, const std::vector<GroupMap>& maps);
+  Status RemoveMaps(const std::string& name, const std::vector<GroupMap>& maps);
+  Task<Status> DeleteTargetNode(std::string name);
+  std::vector<TargetNode> target_nodes() const;
+  // The whole name of a node that may be given by its short one.
+  std::string FullName(const std::string& name) const;
+  std::vector<PendingLun> pending_luns() const;
+
+  Task<std::vector<ConnectionInfo>> Connections();
+  Task<ConnectionCounts> CountConnections();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace pollux::iscsi

@@ -1,0 +1,62 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "core/block/device_registry.h"
+#include "core/memory/buffer_pool.h"
+#include "targets/scsi/command.h"
+
+namespace pollux::scsi {
+
+class DeviceView;
+
+// SAM-5 §7. The result is the transport's to translate.
+enum class TaskFunction {
+  kAbortTask,
+  kAbortTaskSet,
+  kClearTaskSet,
+  kLogicalUnitReset,
+  kTargetReset
+};
+enum class TaskFunctionResult { kComplete, kNoSuchLun, kNotSupported };
+
+// One initiator port talking to one target device: an iSCSI session. It has the unit attentions
+// that are its own (SAM-5 §5.14), and its commands in flight. Lives on one reactor.
+class Nexus {
+ public:
+  struct Identity {
+    std::string initiator_port;  // "iqn...,i,0x00023d000001", for reservations and logs.
+    std::string target_port;     // "iqn...,t,0x0001", for VPD page 83h.
+    uint16_t relative_target_port = 1;
+    uint16_t target_port_group = 1;
+  };
+
+  // `view` and `buffers` (the data buffers of this reactor) outlive the nexus.
+  Nexus(DeviceView& view, BufferPool& buffers, Identity identity);
+  ~Nexus();  // CHECKs that no command is in flight.
+
+  // Takes a command. Whatever is wrong with it comes back as its status.
+  void Start(Command& command);
+  // The command ends with TASK ABORTED as soon as the device allows; OnStatus follows in every
+  // case, and the buffers that the transport was given stay until then.
+  void Abort(Command& command);
+  void AbortAll();
+
+  // `done` runs on this reactor, later, when every task concerned has ended. `task` is for
+  // kAbortTask.
+  void Manage(TaskFunction function, uint64_t lun, Command* task,
+              std::function<void(TaskFunctionResult)> done);
+
+  size_t in_flight() const;
+  const Identity& identity() const;
+
+ private:
+  friend class DeviceView;
+  friend class Execution;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace pollux::scsi

@@ -1,0 +1,55 @@
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/block/device_registry.h"
+#include "core/task_group.h"
+
+namespace pollux::scsi {
+
+class Nexus;
+
+// What one reactor knows of a target device: for each LUN the channel of its block device and what
+// INQUIRY says of it, and the nexuses on this reactor, to whom changes bring unit attentions.
+class DeviceView;
+
+// A SCSI target device (SAM-5 §4.6.4): up to kLunsMax logical units by number, each a block device.
+// Control loop only; what reactors need of it is in the views, one per reactor.
+//
+// A LUN names its block device. When that is missing or goes away the LUN stays configured as
+// pending (commands get LOGICAL UNIT NOT SUPPORTED, hosts hear REPORTED LUNS DATA HAS CHANGED), and
+// it comes to life by itself when a device of that name is registered.
+class TargetDevice {
+ public:
+  static constexpr int kLunsMax = 256;
+
+  struct Lun {
+    int number;
+    std::string device_name;
+    bool pending;
+    std::string reason;  // Why it is pending.
+  };
+
+  // `name` is the SCSI device name, an iqn; identifiers (NAA) of LUNs come from the disks' UUIDs.
+  TargetDevice(std::string name, DeviceRegistry& devices);
+  ~TargetDevice();  // After Shutdown().
+
+  // `number` absent: the lowest free one. With `may_be_pending` a missing block device is no error.
+  // EEXIST: the number is taken. ENODEV: no such device. ENOSPC: no number is free.
+  Task<Result<int>> AddLun(std::optional<int> number, std::string device_name, bool may_be_pending);
+  Task<Status> RemoveLun(int number);
+  // Aborts what is in flight and closes all devices. No nexus is left when it is called.
+  Task<void> Shutdown();
+
+  const std::string& name() const;
+  std::vector<Lun> luns() const;
+  DeviceView& view(size_t reactor_index);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace pollux::scsi
