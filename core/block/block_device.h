@@ -1,5 +1,4 @@
 #pragma once
-#include <array>
 #include <bitset>
 #include <memory>
 #include <string>
@@ -7,20 +6,12 @@
 
 #include "core/block/block_channel.h"
 #include "core/block/io_request.h"
+#include "core/block/uuid.h"
 #include "core/reactors.h"
 #include "core/status.h"
 #include "core/task.h"
 
 namespace pollux {
-
-// 16 bytes, in the order of RFC 4122's text form.
-struct Uuid {
-  std::array<uint8_t, 16> bytes{};
-  static Uuid Random();                              // Version 4, from getrandom().
-  static Result<Uuid> Parse(std::string_view text);  // "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx".
-  std::string ToString() const;                      // Lower case.
-  bool operator==(const Uuid&) const = default;
-};
 
 struct Geometry {
   uint32_t block_bytes = 512;  // A power of two, 512 to 65536; without metadata.
@@ -29,6 +20,11 @@ struct Geometry {
   uint32_t metadata_bytes = 0;          // Per block; 0: none.
   bool metadata_interleaved = false;
   uint32_t optimal_boundary_blocks = 0;  // I/O that crosses a multiple of it is split. 0: none.
+
+  // What one block takes in IoRequest::data.
+  uint32_t data_block_bytes() const {
+    return block_bytes + (metadata_interleaved ? metadata_bytes : 0);
+  }
 };
 
 // What one request may ask of the device. The block layer splits larger ones; 0 means no limit.
@@ -37,6 +33,8 @@ struct Limits {
   uint32_t segments_max = 0;
   uint64_t unmap_blocks_max = 0;
   uint64_t write_zeroes_blocks_max = 0;
+  uint64_t compare_and_write_blocks_max =
+      0;  // Never split, since it is atomic: a longer one fails.
   uint32_t buffer_alignment =
       1;  // Of every segment's address; the device copies where it is not met.
   uint32_t preferred_write_alignment_blocks = 0;

@@ -30,12 +30,18 @@ class DeviceRegistry {
   // New I/O gets kGone; users let go; what is in flight ends; the device is destroyed.
   // ENODEV when there is none; EBUSY when it is being removed already.
   Task<Status> Unregister(std::string name);
+  // The same for one kind of device: ENODEV when it is another. What bdev_malloc_delete means.
+  Task<Status> UnregisterKind(std::string name, std::string product_name);
   // Changes the size, tells every channel and user. Shrinking below what is in use is the caller's
   // decision.
   Task<Status> Resize(BlockDevice& device, uint64_t blocks);
 
   // By name or alias. Fails with ENODEV.
   Result<BlockDevice*> Find(std::string_view name) const;
+  // The same for one kind of device: ENODEV when it is another.
+  Result<BlockDevice*> FindKind(std::string_view name, std::string_view product_name) const;
+  // "Malloc0", "Malloc1", ...: the first that no device has as its name or alias.
+  std::string UnusedName(const std::string& prefix) const;
   // In order of registration.
   std::vector<BlockDevice*> devices() const;
 
