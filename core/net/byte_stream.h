@@ -32,9 +32,7 @@ class SendItem {
   ~SendItem() = default;
 
  private:
-  friend class ByteStream;
-  friend class EpollStream;
-  friend class UringStream;
+  friend class SendQueue;
   ListNode node_;
 };
 
@@ -53,12 +51,14 @@ class ByteStream {
    public:
     // Where the next bytes shall go, in order: at most kReceivePartsMax parts, none empty.
     // Returning 0 parts pauses receiving until ResumeReceive(). The memory stays until OnReceived
-    // or OnClosed.
+    // or OnClosed. May be asked again when nothing arrived meanwhile; the last answer counts.
     virtual size_t ReceiveInto(std::span<iovec> parts) = 0;
     // `bytes` arrived there. The owner may close the stream from here.
     virtual void OnReceived(size_t bytes) = 0;
     // The peer closed, or the connection failed, or Close() has finished: the last call. All queued
-    // items have had their OnSent(false). The owner may destroy the stream from here.
+    // items have had their OnSent(false). The owner may destroy the stream from here, and not
+    // before, once it was started. `why` is OK after Close() and CloseWhenSent(), has errno
+    // ESHUTDOWN when the peer closed in order, and the connection's errno otherwise.
     virtual void OnClosed(const Status& why) = 0;
 
    protected:
@@ -69,12 +69,14 @@ class ByteStream {
   virtual ~ByteStream() = default;
 
   virtual void Start(Owner& owner) = 0;
-  // Queues `item`; it leaves at the end of this turn, together with what else was queued.
+  // Queues `item`; it leaves at the end of this turn, together with what else was queued. On a
+  // stream that is closing it gets its OnSent(false).
   virtual void Send(SendItem& item) = 0;
   virtual void ResumeReceive() = 0;
   // Stops receiving and drops what is queued. OnClosed follows, from a later stage of the loop.
   virtual void Close() = 0;
-  // The same, once everything queued so far has been handed to the kernel, or after a second.
+  // The same, once everything queued so far has been handed to the kernel, or after a second
+  // (ETIMEDOUT).
   virtual void CloseWhenSent() = 0;
 
   virtual size_t queued_bytes() const = 0;

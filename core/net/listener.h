@@ -3,6 +3,7 @@
 #include <string>
 
 #include "core/loop.h"
+#include "core/method_call.h"
 #include "core/net/address.h"
 #include "core/status.h"
 #include "core/unique_fd.h"
@@ -14,13 +15,16 @@ class Listener final : public FdHandler {
  public:
   class Owner {
    public:
-    // The socket is non-blocking and close-on-exec; TCP sockets have TCP_NODELAY.
+    // The socket is non-blocking and close-on-exec; TCP sockets have TCP_NODELAY. The listener may
+    // be paused from here, not destroyed.
     virtual void OnAccepted(UniqueFd socket) = 0;
 
    protected:
     ~Owner() = default;
   };
   static constexpr int kBacklog = 512;
+  // How long it waits when the process has no descriptor left for a connection.
+  static constexpr uint64_t kRetryNs = 100 * kNsPerMs;
 
   // EADDRNOTAVAIL and EADDRINUSE are told apart by the status: both may pass.
   static Result<std::unique_ptr<Listener>> Tcp(Loop& loop, const SocketAddress& address,
@@ -37,17 +41,24 @@ class Listener final : public FdHandler {
   void Resume();
 
  private:
-  Listener(Loop& loop, Owner& owner, UniqueFd socket)
-      : loop_(loop), owner_(owner), socket_(std::move(socket)) {}
+  Listener(Loop& loop, Owner& owner) : loop_(loop), owner_(owner) {}
   void OnReady(uint32_t events) override;
+  // Takes one connection. False when there is none, or none can be taken now.
+  bool AcceptOne();
+  void TakeAgain();
+  Status Listen();
 
   Loop& loop_;
   Owner& owner_;
   UniqueFd socket_;
   UniqueFd lock_;
-  std::string path_;
+  std::string path_;  // Of a Unix socket, or empty.
   SocketAddress address_;
+  TimerCall<Listener, &Listener::TakeAgain> retry_{*this};
+  bool bound_ = false;  // The file at path_ is ours.
+  bool watched_ = false;
   bool paused_ = false;
+  bool out_of_descriptors_ = false;  // So that it is logged once.
 };
 
 }  // namespace pollux
