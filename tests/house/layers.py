@@ -107,7 +107,7 @@ def module_of(found, path):
     """The folder whose module a file is part of, or None. A library's files lie in its folder itself;
     a program's main lies in FOLDER/main."""
     folder = str(path.parent)
-    if path.name.endswith((".pb.h", ".pb.cc")) and path.parts[:1] == ("pollux",):
+    if path.parts[:2] == ("pollux", "v1"):  # Generated.
         return "proto"
     if folder.endswith("/main"):
         folder = folder[: -len("/main")]
