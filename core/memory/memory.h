@@ -29,7 +29,8 @@ class Memory {
     std::vector<MemoryNeed> needs;
   };
 
-  // Fails in one line that names node, page size, wanted and free when the memory is not there.
+  // Fails in one line that names node, page size, wanted and free when the memory is not there, and
+  // with EALREADY the second time in a process, whatever became of the first.
   static Result<std::unique_ptr<Memory>> Start(const Options& options, RegionRegistry& registry);
   virtual ~Memory() = default;
 
@@ -56,6 +57,9 @@ class SharedPages {
   std::byte* address() const { return address_; }
   size_t bytes() const { return bytes_; }
   bool huge() const { return huge_; }
+
+  // Makes the bytes zero, giving whole pages back where that is worth it. Any thread.
+  void Zero(uint64_t offset, uint64_t bytes);
 
  private:
   SharedPages(std::byte* address, size_t bytes, int fd, bool huge, RegionRegistry& registry);
