@@ -31,16 +31,31 @@ endfunction()
 
 # pollux_proto(FOLDER): the generated messages, compiled once, and the descriptor set with comments,
 # build/share/pollux/pollux.binpb, from which the CLI and the Python client take names and help.
+# pollux/v1/files.h lists the files. Nobody refers to the symbols of some of them, and they must be
+# there all the same: methods are found by their descriptors.
 function(pollux_proto folder)
   pollux_target_name(${folder} target)
   file(GLOB protos CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/pollux/v1/*.proto)
   set(gen ${PROJECT_BINARY_DIR}/generated)
   file(MAKE_DIRECTORY ${gen})
   set(outputs)
+  set(names "")
+  set(kept)
   foreach(proto ${protos})
     get_filename_component(name ${proto} NAME_WE)
     list(APPEND outputs ${gen}/pollux/v1/${name}.pb.cc)
+    string(APPEND names "    \"pollux/v1/${name}.proto\",\n")
+    string(REPLACE "_" "_5f" symbol ${name})  # As protoc does.
+    list(APPEND kept LINKER:--require-defined=descriptor_table_pollux_2fv1_2f${symbol}_2eproto)
   endforeach()
+  file(CONFIGURE OUTPUT ${gen}/pollux/v1/files.h @ONLY CONTENT
+"#pragma once
+
+namespace pollux::rpc {
+inline constexpr const char* kProtoFiles[] = {
+@names@};
+}  // namespace pollux::rpc
+")
   set(binpb ${PROJECT_BINARY_DIR}/share/pollux/pollux.binpb)
   file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/share/pollux)
   add_custom_command(
@@ -54,6 +69,7 @@ function(pollux_proto folder)
   add_dependencies(${target} pollux_descriptors)
   target_include_directories(${target} SYSTEM PUBLIC ${gen})
   target_link_libraries(${target} PUBLIC protobuf::libprotobuf)
+  target_link_options(${target} INTERFACE ${kept})
 endfunction()
 
 # pollux_binary(NAME SOURCE USES FOLDER...)

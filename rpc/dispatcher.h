@@ -23,6 +23,7 @@ namespace pollux::rpc {
 
 using google::protobuf::Message;
 using google::protobuf::MethodDescriptor;
+using google::protobuf::ServiceDescriptor;
 
 // Who calls and in what circumstances.
 struct Caller {
@@ -36,6 +37,9 @@ struct Method {
   const MethodDescriptor* descriptor;
   v1::Rpc options;
   std::string subsystem;  // Of its service; empty when it is not configuration.
+  // The response field that JSON-RPC returns without its message, or null.
+  const google::protobuf::FieldDescriptor* bare = nullptr;
+  size_t index = 0;  // Its place in Dispatcher::methods().
 };
 
 // A call that rebuilds something: what the store keeps and what SPDK's configuration format lists.
@@ -48,6 +52,8 @@ struct SavedCall {
 // Told of changes, by the dispatcher. The service implements it over the store.
 class ChangeKeeper {
  public:
+  // Neither is asked about a replay: the keeper makes those calls itself.
+
   // Runs under the turn, before the handler of a method that changes something. An error is the
   // answer, and the handler does not run. An answer in `done` (of the method's response type) ends
   // the call with success, likewise: a pending object was deleted.
@@ -61,13 +67,25 @@ class ChangeKeeper {
   ~ChangeKeeper() = default;
 };
 
+class Completer;
+
+// Every service of proto/pollux/v1, in the order of the files' names.
+std::vector<const ServiceDescriptor*> CompiledServices();
+
+// Whether `status` says that a method was called in a state that does not allow it.
+bool IsWrongState(const Status& status);
+
 class Dispatcher {
  public:
   using Handler = std::function<Task<Result<std::unique_ptr<Message>>>(
       std::unique_ptr<Message> request, Caller caller)>;
 
-  // Reads every method of the compiled-in descriptors. `keeper` may be null (then nothing is kept).
-  explicit Dispatcher(ChangeKeeper* keeper);
+  // Reads every method of `services` that has the option. `keeper` may be null (then nothing is
+  // kept). CHECKs what the .proto files promise: unique names, a bare field that exists, defaults
+  // that decode.
+  explicit Dispatcher(ChangeKeeper* keeper,
+                      const std::vector<const ServiceDescriptor*>& services = CompiledServices());
+  ~Dispatcher();
 
   // Binds a member function `Task<Result<Response>> F(Request)` or `F(Request, Caller)`.
   // CHECKs that the method exists, is unbound, and has these types.
@@ -105,11 +123,14 @@ class Dispatcher {
 
   // An empty request of the method's type.
   std::unique_ptr<Message> NewRequest(const Method& method) const;
-  // Fills in (default) for absent fields, everywhere in the message; then fails for the first
-  // absent (required) field, with its path. Runs once for every face.
+  // Fills in (default) for absent fields and fails for an absent (required) field, for an enum's
+  // value that is none and for a field that the .proto does not know, with the path; everywhere in
+  // the message. Runs once for every face.
   Status Complete(Message& request) const;
 
-  // Calls the handler of a completed request: under the turn and kept when it changes something.
+  // Calls the handler of a completed request. A method that changes something waits for its turn,
+  // and is answered when the keeper has committed. The state is checked when the handler would run,
+  // since it may have changed during the wait; a replay may be made in any state.
   Task<Result<std::unique_ptr<Message>>> Call(const Method& method,
                                               std::unique_ptr<Message> request, Caller caller);
 
@@ -130,6 +151,15 @@ class Dispatcher {
     Method method;
     Handler handler;
   };
+  void AddMethod(const MethodDescriptor& descriptor);
+  Task<Result<std::unique_ptr<Message>>> CallInTurn(const Method& method,
+                                                    std::unique_ptr<Message> request,
+                                                    Caller caller);
+  Task<Result<std::unique_ptr<Message>>> CallHandler(const Method& method,
+                                                     std::unique_ptr<Message> request,
+                                                     Caller caller);
+
+  const std::unique_ptr<Completer> completer_;
   ChangeKeeper* const keeper_;
   std::vector<std::unique_ptr<Entry>> entries_;
   std::map<std::string, Entry*, std::less<>> by_name_;
