@@ -1,0 +1,96 @@
+"""open-iscsi in a guest: the kernel's initiator with its daemon and iscsiadm, against one target."""
+
+from guest import HOST
+
+# fio checks every block that it reads against the checksum inside it.
+FIO = (
+    "fio --directory=/mnt --ioengine=libaio --iodepth=8 --direct=1 --bs=16k --verify=crc32c "
+    "--verify_fatal=1 --output-format=terse"
+)
+
+
+class Initiator:
+    def __init__(self, guest, port, target):
+        self._guest = guest
+        self._portal = f"{HOST}:{port}"
+        self._target = target
+        self._node = f"iscsiadm -m node -T {target} -p {self._portal}"
+        guest.run("modprobe -a iscsi_tcp sd_mod; pgrep -x iscsid || iscsid")
+
+    def discover(self):
+        """What SendTargets answers: the names of the targets."""
+        found = self._guest.run(f"iscsiadm -m discovery -t sendtargets -p {self._portal}")
+        # The portals are the host's own 127.0.0.1, which is the guest itself in here.
+        self._guest.run("iscsiadm -m node -o delete")
+        return [line.split()[1] for line in found.splitlines()]
+
+    def login(self):
+        """Logs in and returns the disk: /dev/sd*."""
+        return self._guest.run(
+            f"""
+            set -e
+            iscsiadm -m node -o new -T {self._target} -p {self._portal} >/dev/null
+            {self._node} --login >/dev/null
+            until_true 60 'test -b "$(iscsi_disk {self._target})"'
+            iscsi_disk {self._target}
+            """
+        ).strip()
+
+    def logout(self):
+        self._guest.run(f"{self._node} --logout && {self._node} -o delete")
+
+    def lost_connections(self):
+        """How often the kernel has noticed since boot that a connection was gone."""
+        return int(self._guest.run("dmesg | grep -c 'detected conn error' || :"))
+
+    def sessions(self):
+        return self._guest.run("iscsiadm -m session || :")
+
+
+def make_file_system(guest, disk):
+    guest.run(f"set -e; mke2fs -q -F -t ext4 {disk}; mount {disk} /mnt", timeout=300)
+
+
+def unmount_and_check(guest, disk):
+    """The file system has no errors, by its own tool."""
+    guest.run(f"set -e; umount /mnt; fsck.ext4 -fn {disk}", timeout=300)
+
+
+def write(guest, mib):
+    guest.run(f"{FIO} --name=data --size={mib}M --rw=randwrite --do_verify=0", timeout=300)
+
+
+def verify(guest, mib):
+    """Everything that write() wrote is there, read from the target and not from a cache."""
+    guest.run("echo 3 >/proc/sys/vm/drop_caches")
+    guest.run(f"{FIO} --name=data --size={mib}M --rw=randwrite --verify_only", timeout=300)
+
+
+class Stream:
+    """Writes at a steady rate in the background, then verifies all of it."""
+
+    def __init__(self, guest, disk, mib, writes_per_second):
+        self._guest = guest
+        self._disk = disk
+        job = f"{FIO} --name=stream --size={mib}M --rw=randwrite --do_verify=1"
+        guest.run(
+            f"rm -f /tmp/code; ({job} --rate_iops={writes_per_second},{writes_per_second} "
+            ">/tmp/stream 2>&1; echo $? >/tmp/code) &"
+        )
+
+    def await_writes(self, count):
+        """Waits until the disk has completed so many writes more."""
+        name = self._disk.removeprefix("/dev/")
+        self._guest.run(
+            f"""
+            written() {{ awk '{{ print $5 }}' /sys/block/{name}/stat; }}
+            goal=$(($(written) + {count}))
+            until_true 60 '[ $(written) -ge '$goal' ]'
+            """
+        )
+
+    def running(self):
+        return self._guest.run("test -e /tmp/code || echo yes").strip() == "yes"
+
+    def finish(self):
+        self._guest.run("until_true 240 'test -e /tmp/code'; cat /tmp/stream; exit $(cat /tmp/code)", 300)
