@@ -134,6 +134,11 @@ class Dispatcher {
   Task<Result<std::unique_ptr<Message>>> Call(const Method& method,
                                               std::unique_ptr<Message> request, Caller caller);
 
+  // The handler alone, for whoever holds the turn: the keeper is not asked.
+  Task<Result<std::unique_ptr<Message>>> CallHandler(const Method& method,
+                                                     std::unique_ptr<Message> request,
+                                                     Caller caller);
+
   Turn& turn() { return turn_; }
 
  private:
@@ -155,9 +160,6 @@ class Dispatcher {
   Task<Result<std::unique_ptr<Message>>> CallInTurn(const Method& method,
                                                     std::unique_ptr<Message> request,
                                                     Caller caller);
-  Task<Result<std::unique_ptr<Message>>> CallHandler(const Method& method,
-                                                     std::unique_ptr<Message> request,
-                                                     Caller caller);
 
   const std::unique_ptr<Completer> completer_;
   ChangeKeeper* const keeper_;

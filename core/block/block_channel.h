@@ -1,6 +1,9 @@
 #pragma once
+#include <array>
 #include <atomic>
+#include <coroutine>
 #include <cstdint>
+#include <memory>
 
 #include "core/block/io_request.h"
 #include "core/reactors.h"
@@ -8,7 +11,8 @@
 namespace pollux {
 
 class BlockDevice;
-struct Geometry;
+class CompareAndWriter;
+class IoSplitter;
 
 // What a channel counts. One writer, its reactor; readers load relaxed and add up.
 struct IoCounters {
@@ -19,7 +23,7 @@ struct IoCounters {
     std::atomic<uint64_t> latency_max_ns{0};
     std::atomic<uint64_t> latency_min_ns{0};  // 0: none yet.
   };
-  PerType read, write, unmap;  // Write zeroes counts as write; compare as read.
+  PerType read, write, unmap;  // Write zeroes and compare-and-write count as write; compare as read.
   std::array<std::atomic<uint64_t>, kIoStatusCount> errors{};  // By IoStatus; [0] stays 0.
 };
 
@@ -37,7 +41,8 @@ struct Loan {
 // touched by its reactor alone. Drivers derive from it.
 //
 // Submit checks the request against the device (type, range, data length, read-only, state), counts
-// it, splits it at the device's limits, and hands the parts to DoSubmit.
+// it, splits it at the device's limits, and hands it or its parts to DoSubmit. What ends is finished
+// in the deferred stage, all of a turn together, under one reading of the clock.
 class BlockChannel {
  public:
   BlockChannel(BlockDevice& device, Reactor& reactor);
@@ -56,8 +61,11 @@ class BlockChannel {
   Reactor& reactor() const { return reactor_; }
   // What a reactor needs of the device; changed on this reactor when the device is resized.
   uint32_t block_bytes() const { return block_bytes_; }
+  uint32_t data_block_bytes() const { return data_block_bytes_; }  // See Geometry.
   uint64_t blocks() const { return blocks_; }
-  size_t in_flight() const { return in_flight_.size(); }
+  // Requests whose OnComplete has not run. Parts do not count.
+  size_t in_flight() const { return in_flight_.size() + held_.size() + ended_count_; }
+  size_t loans() const { return loans_; }
   const IoCounters& counters() const { return counters_; }
 
  protected:
@@ -66,25 +74,110 @@ class BlockChannel {
   virtual void DoSubmit(IoRequest& request) = 0;
   virtual bool DoLend(Loan& loan) { return static_cast<void>(loan), false; }
   virtual void DoReturn(Loan& loan) { static_cast<void>(loan); }
-  // kAbort: the target's Complete(kAborted) if it can still be stopped. By default it cannot.
+  // Stops a request that DoSubmit was given: Complete(target, kAborted) from within, and true. False
+  // when it can only end by itself; by default it can not be stopped.
   virtual bool TryAbort(IoRequest& target) { return static_cast<void>(target), false; }
 
   void Complete(IoRequest& request, IoStatus status);
 
  private:
+  friend class BlockDevice;
+  friend class CompareAndWriter;
   friend class DeviceRegistry;
-  friend class IoRequest;
+  friend class IoSplitter;
+  friend class RangeLock;
+
+  // Finishes what has ended in this turn.
+  class Finisher final : public Deferred {
+   public:
+    explicit Finisher(BlockChannel& channel) : channel_(channel) {}
+    void RunDeferred() override { channel_.FinishEnded(); }
+
+   private:
+    BlockChannel& channel_;
+  };
+  // Aborts what still runs when a removal takes too long.
+  class RemovalTimer final : public Timer {
+   public:
+    explicit RemovalTimer(BlockChannel& channel) : channel_(channel) {}
+    void OnTimer() override { channel_.AbortAll(); }
+
+   private:
+    BlockChannel& channel_;
+  };
+  // co_await channel.Drained(): until nothing is in flight and nothing is lent. On the reactor.
+  struct Drained {
+    BlockChannel& channel;
+    bool await_ready() const noexcept { return channel.IsDrained(); }
+    void await_suspend(std::coroutine_handle<> waiter) noexcept { channel.AwaitDrain(waiter); }
+    void await_resume() noexcept {}
+  };
+
   IoStatus Check(const IoRequest& request) const;
-  void Finish(IoRequest& request);
+  IoStatus CheckData(const IoRequest& request) const;
+  bool FitsWhole(const IoRequest& request) const;
+  bool MustHold(const IoRequest& request) const;
+  // Passes on a request, or a piece of one, that was checked.
+  void Start(IoRequest& request);
+  void StartSpecial(IoRequest& request);
+  void StartReset(IoRequest& reset);
+  void StartAbort(IoRequest& abort);
+  void ReleaseHeld();
+
+  void FinishEnded();
+  void Count(const IoRequest& request);
+
+  bool Stop(IoRequest& request);  // Whether it ends with kAborted.
+  void AbortAll();
+  // What waits for something to end looks again. Called only when attention_ is set.
+  void Attend();
+
+  // For RangeLock: holds new I/O on the range back, and calls the lock when the old has ended.
+  void LockRange(uint64_t lba, uint64_t blocks);
+  void UnlockRange();
+  bool HasOverlapInFlight() const;
+
+  // For DeviceRegistry.
+  void StartRemoving();
+  bool IsDrained() const;
+  void AwaitDrain(std::coroutine_handle<> waiter);
 
   BlockDevice& device_;
   Reactor& reactor_;
   uint32_t block_bytes_ = 0;
+  uint32_t data_block_bytes_ = 0;
   uint64_t blocks_ = 0;
-  bool removing_ = false;
+  uint32_t supported_ = 0;  // Bit by IoType.
+  uint32_t segments_max_ = UINT32_MAX;
+  uint32_t boundary_blocks_ = 0;
+  bool separate_metadata_ = false;
   bool read_only_ = false;
+  bool native_flush_ = false;
+  bool native_reset_ = false;
+  bool native_compare_and_write_ = false;
+  uint64_t compare_and_write_blocks_max_ = UINT64_MAX;
+  // The most blocks that go to the device in one piece, by IoType. 0: never as it is.
+  std::array<uint64_t, kIoTypeCount> whole_blocks_max_{};
+
+  bool removing_ = false;
+  bool resetting_ = false;
+  bool range_locked_ = false;
+  bool lock_wanted_ = false;  // Locked, and the lock has not been told that the old I/O has ended.
+  bool attention_ = false;    // One of: resetting_, lock_wanted_, drain_waiter_.
+  uint64_t locked_lba_ = 0, locked_blocks_ = 0;
   size_t loans_ = 0;
-  IntrusiveList<IoRequest, &IoRequest::in_flight_node_> in_flight_;
+  uint64_t now_ns_ = 0;  // While what ended is finished; otherwise 0.
+  size_t ended_count_ = 0;
+
+  using RequestList = IntrusiveList<IoRequest, &IoRequest::node_>;
+  RequestList in_flight_;  // What was started and has not ended.
+  RequestList held_;       // What may not start yet.
+  RequestList ended_;      // With pieces of requests.
+  Finisher finisher_{*this};
+  RemovalTimer removal_timer_{*this};
+  std::coroutine_handle<> drain_waiter_;
+  std::unique_ptr<IoSplitter> splitter_;
+  std::unique_ptr<CompareAndWriter> compare_and_writer_;
   IoCounters counters_;
 };
 

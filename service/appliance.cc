@@ -1,0 +1,328 @@
+#include "service/appliance.h"
+
+#include <sys/stat.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "core/log.h"
+#include "core/run_on.h"
+#include "rpc/json_codec.h"
+#include "rpc/spdk_config.h"
+#include "service/bdev_statistics.h"
+#include "service/handlers.h"
+#include "service/systemd.h"
+
+namespace pollux::service {
+namespace {
+
+constexpr uint64_t kRetryEveryNs = 2 * kNsPerSecond;
+constexpr uint64_t kIscsiDrainNs = 1200 * kNsPerMs;
+constexpr uint64_t kRpcDrainNs = 200 * kNsPerMs;
+
+Result<std::string> ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return NotFound("cannot read %s: %s", path, strerror(errno));
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+// Options of parts that are not in this version: every configuration that SPDK saved has them, and
+// leaving them out changes nothing that is served.
+bool SetsOptionsOnly(const std::string& method) {
+  return method.ends_with("_set_options") || method.ends_with("_set_hotplug") ||
+         method.ends_with("_wait_for_examine");
+}
+
+bool HasSubsystem(const rpc::Dispatcher& dispatcher, const std::string& name) {
+  for (const rpc::Method* method : dispatcher.methods()) {
+    if (method->subsystem == name) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+// Addresses come up without an event of ours: what is pending is tried now and then.
+class Appliance::RetryTimer final : public Timer {
+ public:
+  explicit RetryTimer(Appliance& appliance) : appliance_(appliance) {}
+
+ private:
+  void OnTimer() override {
+    if (!appliance_.configuration_->pending().empty()) appliance_.RetrySoon();
+    appliance_.control_.ArmTimerIn(*this, kRetryEveryNs);
+  }
+  Appliance& appliance_;
+};
+
+Appliance::Appliance(DaemonOptions options, Loop& control, const Clock& clock)
+    : options_(std::move(options)), control_(control), clock_(clock), started_ns_(clock.NowNs()) {}
+
+Appliance::~Appliance() = default;
+
+Task<Status> Appliance::Start() {
+  CO_RETURN_IF_ERROR(OpenState());
+  dispatcher_ = std::make_unique<rpc::Dispatcher>(configuration_.get());
+  handlers_ = std::make_unique<Handlers>(*this);
+  handlers_->BindAll(*dispatcher_);
+
+  if (options_.config_file.has_value()) {
+    if (!configuration_->empty()) {
+      co_return AlreadyExists(
+          "-c %s: the state directory %s has a configuration already, which is in use by itself; "
+          "import into an empty state directory, or with --no-state",
+          *options_.config_file, *options_.state_dir);
+    }
+    ASSIGN_OR_CO_RETURN(const std::string text, ReadFile(*options_.config_file));
+    ASSIGN_OR_CO_RETURN(const std::vector<rpc::ConfiguredCall> entries, rpc::ParseSpdkConfig(text));
+    for (const rpc::ConfiguredCall& entry : entries) {
+      if (dispatcher_->Find(entry.call.method) != nullptr) {
+        imported_.push_back(entry.call);
+      } else if (!HasSubsystem(*dispatcher_, entry.subsystem) ||
+                 SetsOptionsOnly(entry.call.method)) {
+        LogNotice("service", "-c: %s of subsystem %s is not in this version: left out",
+                  Printable(entry.call.method), Printable(entry.subsystem));
+      } else {
+        co_return NotSupported("-c: this version has no method %s", Printable(entry.call.method));
+      }
+    }
+  }
+
+  CO_RETURN_IF_ERROR(ListenForRpc());
+  const auto startup = [this](const std::string& name) {
+    const rpc::Method* method = dispatcher_->Find(name);
+    return method != nullptr && method->options.state() == v1::STATE_STARTUP;
+  };
+  const auto apply = [this](rpc::SavedCall call) { return ApplySaved(std::move(call)); };
+  co_await configuration_->Replay(dispatcher_->turn(), apply, startup);
+  std::vector<rpc::SavedCall> first;
+  std::vector<rpc::SavedCall> later;
+  for (rpc::SavedCall& call : imported_) (startup(call.method) ? first : later).push_back(call);
+  imported_ = std::move(later);
+  CO_RETURN_IF_ERROR(co_await ImportConfiguration(std::move(first)));
+
+  if (options_.wait_for_rpc) {
+    LogNotice("service", "waiting for framework_start_init");
+    rpc_server_->Resume();
+    NotifySystemd("READY=1");
+    co_return OkStatus();
+  }
+  CO_RETURN_IF_ERROR(co_await Initialise());
+  NotifySystemd("READY=1");
+  co_return OkStatus();
+}
+
+Status Appliance::OpenState() {
+  std::unique_ptr<Store> store;
+  if (options_.state_dir.has_value()) {
+    ASSIGN_OR_RETURN(store, Store::Open(*options_.state_dir));
+    store_warning_ = store->warning();
+    if (!store_warning_.empty()) LogWarning("store", "%s", store_warning_);
+    ASSIGN_OR_RETURN(std::unique_ptr<Waiter> waiter, MakeEpollWaiter());
+    Loop::Options loop{.name = "store", .idle_after_ns = 0, .core = -1};
+    store_loop_ = std::make_unique<Loop>(std::move(loop), clock_, std::move(waiter));
+    store_loop_->StartThread();
+  }
+  configuration_ = std::make_unique<Configuration>(store_loop_.get(), std::move(store));
+  configuration_->set_on_commit([this] { RetrySoon(); });
+  return configuration_->Load();
+}
+
+Status Appliance::ListenForRpc() {
+  rpc_server_ = std::make_unique<rpc::JsonRpcServer>(control_, *dispatcher_);
+  rpc_server_->Pause();
+  for (const std::string& path : options_.rpc_sockets) {
+    const std::filesystem::path directory = std::filesystem::path(path).parent_path();
+    std::error_code error;
+    if (!directory.empty() && std::filesystem::create_directories(directory, error)) {
+      chmod(directory.c_str(), 0755);  // The socket itself is for its owner alone.
+    }
+    RETURN_IF_ERROR(rpc_server_->ListenUnix(path));
+  }
+  if (options_.rpc_tcp.has_value()) {
+    ASSIGN_OR_RETURN(const SocketAddress asked, SocketAddress::ParseHostPort(*options_.rpc_tcp));
+    ASSIGN_OR_RETURN(const SocketAddress address, rpc_server_->ListenTcp(asked));
+    LogNotice("rpc", "JSON-RPC on %s", address.ToString());
+  }
+  return OkStatus();
+}
+
+Task<Status> Appliance::ImportConfiguration(std::vector<rpc::SavedCall> calls) {
+  for (const rpc::SavedCall& call : calls) {
+    const rpc::Method& method = *dispatcher_->Find(call.method);
+    std::unique_ptr<rpc::Message> request = dispatcher_->NewRequest(method);
+    Status status = rpc::DecodeParams(call.params, method.options.relaxed(), *request);
+    if (status.ok()) status = dispatcher_->Complete(*request);
+    if (status.ok()) {
+      rpc::Caller caller{.name = "-c", .replay = false};
+      status = (co_await dispatcher_->Call(method, std::move(request), std::move(caller))).status();
+    }
+    if (!status.ok()) {
+      co_return ErrorOfErrno(ErrnoOf(status),
+                             absl::StrFormat("-c: %s: %s", call.method, status.message()));
+    }
+  }
+  co_return OkStatus();
+}
+
+Task<Status> Appliance::Initialise() {
+  rpc_server_->Pause();
+  CO_RETURN_IF_ERROR(co_await StartDataPlane());
+  dispatcher_->SetState(v1::STATE_RUNTIME);
+
+  iscsi_->HoldListeners();
+  co_await ReplayAll();
+  CO_RETURN_IF_ERROR(co_await ImportConfiguration(std::exchange(imported_, {})));
+  for (const auto& unopened : iscsi_->ReleaseListeners()) {
+    const std::string tag = std::to_string(unopened.tag);
+    LogWarning("iscsi", "portal group %s is pending: %s", tag, unopened.why.message());
+    configuration_->Park({"iscsi_portal_group", tag},
+                         {"iscsi_start_portal_group", absl::StrFormat("{\"tag\":%s}", tag)},
+                         unopened.why);
+  }
+
+  // From here on hosts are served; the copy is of a configuration that came up.
+  if (const Status kept = co_await configuration_->KeepGoodCopy(); !kept.ok()) {
+    LogWarning("store", "%s", kept.message());
+  }
+  retry_timer_ = std::make_unique<RetryTimer>(*this);
+  control_.ArmTimerIn(*retry_timer_, kRetryEveryNs);
+  LogNotice("service", "ready after %d ms: %d reactors, %d block devices, %d pending",
+            (clock_.NowNs() - started_ns_) / kNsPerMs, reactors_->size(),
+            devices_->devices().size(), configuration_->pending().size());
+  rpc_server_->Resume();
+  initialised_.Set();
+  co_return OkStatus();
+}
+
+Task<Status> Appliance::StartDataPlane() {
+  Memory::Options memory{.hugepages = options_.hugepages,
+                         .mib = options_.mem_mib,
+                         .needs = iscsi::MemoryNeeds(iscsi_options_, options_.cores.size())};
+  memory.needs.push_back(FileDiskBuffersNeed(options_.cores.size()));
+  ASSIGN_OR_CO_RETURN(memory_, Memory::Start(memory, regions_));
+
+  Reactors::Options reactors;
+  reactors.cores = options_.cores;
+  reactors.idle_after_ns = options_.poll ? Loop::kNever : options_.idle_after_us * kNsPerUs;
+  ASSIGN_OR_CO_RETURN(reactors_, Reactors::Start(reactors, clock_));
+  for (auto& reactor : *reactors_) {
+    auto make = [r = reactor.get()] { return ReactorRing::Make(*r, {}); };
+    ASSIGN_OR_CO_RETURN(std::unique_ptr<ReactorRing> ring, co_await RunOn(*reactor, make));
+    rings_.push_back(std::move(ring));
+  }
+
+  ASSIGN_OR_CO_RETURN(file_disk_buffers_, MakeFileDiskBuffers(*memory_, reactors_->size()));
+  devices_ = std::make_unique<DeviceRegistry>(*reactors_);
+  devices_->AddObserver(notifications_);
+  devices_->AddObserver(handlers_->bdev_statistics());
+  iscsi::IscsiTarget::Environment environment{.control = control_,
+                                              .reactors = *reactors_,
+                                              .devices = *devices_,
+                                              .memory = *memory_,
+                                              .stream = StreamKind::kEpoll};
+  iscsi_ = std::make_unique<iscsi::IscsiTarget>(environment);
+  co_return co_await iscsi_->Start(iscsi_options_);
+}
+
+Task<void> Appliance::ReplayAll() {
+  const auto runtime = [this](const std::string& name) {
+    const rpc::Method* method = dispatcher_->Find(name);
+    return method == nullptr || method->options.state() != v1::STATE_STARTUP;
+  };
+  const auto apply = [this](rpc::SavedCall call) { return ApplySaved(std::move(call)); };
+  co_await configuration_->Replay(dispatcher_->turn(), apply, runtime);
+}
+
+Task<Status> Appliance::ApplySaved(rpc::SavedCall call) {
+  const rpc::Method* method = dispatcher_->Find(call.method);
+  if (method == nullptr) co_return NotSupported("this version has no method %s", call.method);
+  std::unique_ptr<rpc::Message> request = dispatcher_->NewRequest(*method);
+  CO_RETURN_IF_ERROR(rpc::DecodeParams(call.params, method->options.relaxed(), *request));
+  CO_RETURN_IF_ERROR(dispatcher_->Complete(*request));
+  rpc::Caller caller{.name = "replay", .replay = true};
+  co_return (co_await dispatcher_->CallHandler(*method, std::move(request), std::move(caller)))
+      .status();
+}
+
+void Appliance::RetrySoon() {
+  if (stopping_ || !initialised_.is_set()) return;
+  if (retrying_) {
+    retry_again_ = true;
+    return;
+  }
+  tasks_.Spawn(RetryPending());
+}
+
+Task<void> Appliance::RetryPending() {
+  retrying_ = true;
+  const auto apply = [this](rpc::SavedCall call) { return ApplySaved(std::move(call)); };
+  bool again = true;
+  while (again && !stopping_) {
+    retry_again_ = false;
+    again = co_await configuration_->RetryPending(dispatcher_->turn(), apply) || retry_again_;
+  }
+  retrying_ = false;
+}
+
+std::vector<std::string> Appliance::Complaints() const {
+  std::vector<std::string> complaints;
+  if (!store_warning_.empty()) complaints.push_back(store_warning_);
+  if (!configuration_->health().ok()) {
+    complaints.push_back(absl::StrFormat("the configuration could not be saved: %s",
+                                         configuration_->health().message()));
+  }
+  for (const PendingCalls& pending : configuration_->pending()) {
+    complaints.push_back(absl::StrFormat("%s '%s' is pending: %s", pending.id.kind, pending.id.name,
+                                         pending.why.message()));
+  }
+  if (iscsi_ != nullptr && initialised_.is_set()) {
+    for (const iscsi::PendingLun& lun : iscsi_->pending_luns()) {
+      complaints.push_back(
+          absl::StrFormat("LUN %d of %s is pending: %s", lun.lun, lun.target, lun.reason));
+    }
+  }
+  return complaints;
+}
+
+Task<void> Appliance::Stop() {
+  stopping_ = true;
+  if (!initialised_.is_set()) initialised_.Set();
+  NotifySystemd("STOPPING=1");
+  if (retry_timer_ != nullptr) control_.CancelTimer(*retry_timer_);
+  if (rpc_server_ != nullptr) co_await rpc_server_->Stop(kRpcDrainNs);
+  co_await tasks_.Drained();
+  if (iscsi_ != nullptr) co_await iscsi_->Stop(kIscsiDrainNs);
+  if (devices_ != nullptr) {
+    for (BlockDevice* device : devices_->devices()) {
+      const Status removed = co_await devices_->Unregister(device->name());
+      if (!removed.ok()) LogError("block", "%s: %s", device->name(), removed.message());
+    }
+    devices_->RemoveObserver(handlers_->bdev_statistics());
+    devices_->RemoveObserver(notifications_);
+  }
+  handlers_.reset();
+  iscsi_.reset();
+  devices_.reset();
+  if (reactors_ != nullptr) {
+    for (size_t i = 0; i < rings_.size(); ++i) {
+      auto end = [this, i] { rings_[i].reset(); };
+      co_await RunOn((*reactors_)[i], end);
+    }
+    reactors_->Stop();
+    reactors_.reset();
+  }
+  file_disk_buffers_.reset();
+  memory_.reset();
+  rpc_server_.reset();
+  dispatcher_.reset();
+  configuration_.reset();
+  if (store_loop_ != nullptr) store_loop_->StopThread();
+  LogNotice("service", "stopped");
+}
+
+}  // namespace pollux::service

@@ -1,0 +1,120 @@
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/block/device_registry.h"
+#include "core/event.h"
+#include "core/loop.h"
+#include "core/memory/memory.h"
+#include "core/reactors.h"
+#include "core/task_group.h"
+#include "core/uring/reactor_ring.h"
+#include "drivers/uring/file_disk.h"
+#include "rpc/dispatcher.h"
+#include "rpc/json_rpc_server.h"
+#include "service/bdev_options.h"
+#include "service/configuration.h"
+#include "service/notifications.h"
+#include "service/options.h"
+#include "targets/iscsi/iscsi_target.h"
+
+namespace pollux::service {
+
+class Handlers;
+
+// Everything, wired by hand. Start() reads from top to bottom, Stop() is its mirror.
+//
+//   kNew --Start--> kStartup --Initialise--> kRunning --Stop--> kStopped
+//
+// With --wait-for-rpc, Start ends in kStartup and framework_start_init goes on; otherwise Start
+// goes through. Control loop only.
+class Appliance {
+ public:
+  // The control loop and the clock outlive the appliance.
+  Appliance(DaemonOptions options, Loop& control, const Clock& clock);
+  ~Appliance();  // After Stop().
+
+  Task<Status> Start();
+  // What framework_start_init asks for: memory, reactors, targets, the saved configuration,
+  // listeners.
+  Task<Status> Initialise();
+  // In order, within 2 seconds: no new work, drain for at most 1.5 s, abort what is left.
+  Task<void> Stop();
+
+  // Called, once, when somebody asked the appliance to end: a signal's number.
+  void set_on_stop_request(std::function<void(int)> on_stop) { on_stop_ = std::move(on_stop); }
+  void RequestStop(int signal) { on_stop_(signal); }
+
+  // --- For the handlers. What Initialise makes is there when the state is RUNTIME.
+  Loop& control() { return control_; }
+  const Clock& clock() const { return clock_; }
+  const DaemonOptions& options() const { return options_; }
+  Configuration& configuration() { return *configuration_; }
+  rpc::Dispatcher& dispatcher() { return *dispatcher_; }
+  Memory& memory() { return *memory_; }
+  Reactors& reactors() { return *reactors_; }
+  RegionRegistry& regions() { return regions_; }
+  DeviceRegistry& devices() { return *devices_; }
+  Notifications& notifications() { return notifications_; }
+  ReactorBuffers& file_disk_buffers() { return *file_disk_buffers_; }
+  iscsi::IscsiTarget& iscsi() { return *iscsi_; }
+  // Set by startup calls, used by Initialise.
+  BdevOptions& bdev_options() { return bdev_options_; }
+  iscsi::Options& iscsi_options() { return iscsi_options_; }
+
+  // Set when the state is RUNTIME, or when there will be none since the appliance stops.
+  Event& initialised() { return initialised_; }
+  bool stopping() const { return stopping_; }
+  uint64_t started_ns() const { return started_ns_; }
+  // What is not as it should be, in words; empty when all is well.
+  std::vector<std::string> Complaints() const;
+
+ private:
+  class RetryTimer;
+
+  Status OpenState();
+  Status ListenForRpc();
+  Task<Status> ImportConfiguration(std::vector<rpc::SavedCall> calls);
+  Task<Status> StartDataPlane();
+  Task<void> ReplayAll();
+  Task<Status> ApplySaved(rpc::SavedCall call);
+  Task<void> RetryPending();
+  void RetrySoon();
+
+  const DaemonOptions options_;
+  Loop& control_;
+  const Clock& clock_;
+  uint64_t started_ns_ = 0;
+  std::function<void(int)> on_stop_;
+
+  std::unique_ptr<Loop> store_loop_;
+  std::unique_ptr<Configuration> configuration_;
+  std::unique_ptr<rpc::Dispatcher> dispatcher_;
+  std::unique_ptr<rpc::JsonRpcServer> rpc_server_;
+  std::vector<rpc::SavedCall> imported_;
+  std::string store_warning_;
+
+  BdevOptions bdev_options_;
+  iscsi::Options iscsi_options_;
+
+  RegionRegistry regions_;
+  std::unique_ptr<Memory> memory_;
+  std::unique_ptr<Reactors> reactors_;
+  std::vector<std::unique_ptr<ReactorRing>> rings_;
+  std::unique_ptr<ReactorBuffers> file_disk_buffers_;
+  std::unique_ptr<DeviceRegistry> devices_;
+  Notifications notifications_;
+  std::unique_ptr<iscsi::IscsiTarget> iscsi_;
+  std::unique_ptr<Handlers> handlers_;
+
+  Event initialised_;
+  TaskGroup tasks_;
+  bool retrying_ = false;
+  bool retry_again_ = false;
+  bool stopping_ = false;
+  std::unique_ptr<RetryTimer> retry_timer_;
+};
+
+}  // namespace pollux::service

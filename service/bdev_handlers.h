@@ -1,0 +1,34 @@
+#pragma once
+#include "core/task.h"
+#include "pollux/v1/bdev.pb.h"
+#include "rpc/dispatcher.h"
+#include "service/bdev_statistics.h"
+
+namespace pollux::service {
+
+class Appliance;
+
+// proto/pollux/v1/bdev.proto: what holds for block devices of every kind.
+class BdevHandlers {
+ public:
+  explicit BdevHandlers(Appliance& appliance) : appliance_(appliance) {}
+  void Bind(rpc::Dispatcher& dispatcher);
+  BdevStatistics& statistics() { return statistics_; }
+
+ private:
+  Task<Result<v1::BdevGetBdevsResponse>> GetBdevs(v1::BdevGetBdevsRequest request);
+  Task<Result<v1::BdevGetIostatResponse>> GetIostat(v1::BdevGetIostatRequest request);
+  Task<Result<v1::BdevResetIostatResponse>> ResetIostat(v1::BdevResetIostatRequest request);
+  Task<Result<v1::BdevSetOptionsResponse>> SetOptions(v1::BdevSetOptionsRequest request);
+  Task<Result<v1::BdevExamineResponse>> Examine(v1::BdevExamineRequest request);
+  Task<Result<v1::BdevWaitForExamineResponse>> WaitForExamine(
+      v1::BdevWaitForExamineRequest request);
+
+  // Waits until the device is there, for at most `timeout_ms`; ENODEV then.
+  Task<Result<BlockDevice*>> WaitFor(std::string name, uint64_t timeout_ms);
+
+  Appliance& appliance_;
+  BdevStatistics statistics_;
+};
+
+}  // namespace pollux::service

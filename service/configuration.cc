@@ -1,0 +1,229 @@
+#include "service/configuration.h"
+
+#include <algorithm>
+#include <ctime>
+
+#include "core/log.h"
+#include "core/run_on.h"
+#include "service/object_name.h"
+
+namespace pollux::service {
+
+// Waits until the write that is under way has ended.
+struct Configuration::WriteEnded {
+  Configuration& configuration;
+  bool await_ready() const noexcept { return !configuration.writing_; }
+  void await_suspend(std::coroutine_handle<> waiter) { configuration.waiting_.push_back(waiter); }
+  void await_resume() noexcept {}
+};
+
+Configuration::Configuration(Loop* store_loop, std::unique_ptr<Store> store)
+    : store_loop_(store_loop), store_(std::move(store)) {
+  CHECK((store_loop_ == nullptr) == (store_ == nullptr));
+}
+
+Configuration::~Configuration() { CHECK(!writing_ && waiting_.empty()); }
+
+Status Configuration::Load() {
+  if (store_ == nullptr) return OkStatus();
+  ASSIGN_OR_RETURN(const std::vector<SavedObject> saved, store_->Load());
+  for (const SavedObject& object : saved) {
+    objects_[object.id] = {.sequence = object.sequence, .calls = object.calls};
+    next_sequence_ = std::max(next_sequence_, object.sequence + 1);
+  }
+  return OkStatus();
+}
+
+void Configuration::Put(const ObjectId& id, std::vector<rpc::SavedCall> calls) {
+  if (replaying_) return;
+  const auto found = objects_.find(id);
+  if (found == objects_.end()) {
+    objects_[id] = {.sequence = next_sequence_++, .calls = std::move(calls)};
+  } else {
+    found->second.calls = std::move(calls);
+  }
+  dirty_.insert(id);
+  ++changed_;
+}
+
+void Configuration::Erase(const ObjectId& id) {
+  pending_.erase(id);
+  if (objects_.erase(id) == 0) return;
+  dirty_.insert(id);
+  ++changed_;
+}
+
+std::vector<rpc::SavedCall> Configuration::CallsOf(const ObjectId& id) const {
+  const auto found = objects_.find(id);
+  return found == objects_.end() ? std::vector<rpc::SavedCall>() : found->second.calls;
+}
+
+std::vector<const std::pair<const ObjectId, Configuration::Object>*> Configuration::InOrder()
+    const {
+  std::vector<const std::pair<const ObjectId, Object>*> ordered;
+  for (const auto& entry : objects_) ordered.push_back(&entry);
+  std::sort(ordered.begin(), ordered.end(),
+            [](const auto* a, const auto* b) { return a->second.sequence < b->second.sequence; });
+  return ordered;
+}
+
+std::vector<rpc::SavedCall> Configuration::CallsWhere(
+    const std::function<bool(const std::string& method)>& wanted) const {
+  std::vector<rpc::SavedCall> calls;
+  for (const auto* entry : InOrder()) {
+    for (const rpc::SavedCall& call : entry->second.calls) {
+      if (wanted(call.method)) calls.push_back(call);
+    }
+  }
+  return calls;
+}
+
+Task<void> Configuration::Replay(Turn& turn, Apply apply,
+                                 std::function<bool(const std::string& method)> wanted) {
+  for (const auto* entry : InOrder()) {
+    const auto& calls = entry->second.calls;
+    if (calls.empty() || !wanted(calls.front().method)) continue;
+    const PendingCalls parked{.id = entry->first,
+                              .calls = calls,
+                              .why = Unavailable("waits for its turn"),
+                              .since = std::time(nullptr)};
+    pending_[entry->first] = parked;
+  }
+  while (co_await RetryPending(turn, apply)) {
+  }
+  for (const auto& [id, parked] : pending_) {
+    LogWarning("service", "%s '%s' is pending: %s: %s", id.kind, id.name,
+               parked.calls.front().method, parked.why.message());
+  }
+}
+
+Task<bool> Configuration::RetryPending(Turn& turn, Apply apply) {
+  std::vector<ObjectId> ids;
+  for (const auto* entry : InOrder()) {
+    if (pending_.contains(entry->first)) ids.push_back(entry->first);
+  }
+  bool revived = false;
+  for (const ObjectId& id : ids) {
+    for (;;) {
+      const Turn::Holder held = co_await turn.Take();
+      const auto parked = pending_.find(id);
+      if (parked == pending_.end()) break;
+      replaying_ = true;
+      const Status status = co_await apply(parked->second.calls.front());
+      replaying_ = false;
+      if (!status.ok()) {
+        parked->second.why = status;
+        break;
+      }
+      revived = true;
+      parked->second.calls.erase(parked->second.calls.begin());
+      if (parked->second.calls.empty()) pending_.erase(parked);
+    }
+  }
+  co_return revived;
+}
+
+void Configuration::Park(const ObjectId& id, rpc::SavedCall call, Status why) {
+  PendingCalls& parked = pending_[id];
+  if (parked.calls.empty()) {
+    parked.id = id;
+    parked.since = std::time(nullptr);
+    parked.calls.push_back(std::move(call));
+  }
+  parked.why = std::move(why);
+}
+
+std::vector<PendingCalls> Configuration::pending() const {
+  std::vector<PendingCalls> result;
+  for (const auto& [id, parked] : pending_) result.push_back(parked);
+  return result;
+}
+
+Status Configuration::BeforeChange(const rpc::Method& method, const rpc::Message& request,
+                                   std::unique_ptr<rpc::Message>& done) {
+  if (replaying_ || pending_.empty()) return OkStatus();
+  if (!method.options.makes().empty()) {
+    const ObjectId id{method.options.makes(), ObjectName(method.options.makes(), request)};
+    if (pending_.contains(id)) {
+      return ErrorOfField(EEXIST, "name", id.name,
+                          absl::StrFormat("this %s is configured already and pending (%s); delete "
+                                          "it first",
+                                          id.kind, pending_[id].why.message()));
+    }
+  }
+  if (!method.options.removes().empty()) {
+    const ObjectId id{method.options.removes(), ObjectName(method.options.removes(), request)};
+    const auto parked = pending_.find(id);
+    // A part of a living object is pending: the handler deletes the object, and that with it.
+    if (parked == pending_.end() || parked->second.calls.size() != CallsOf(id).size() ||
+        parked->second.calls != CallsOf(id)) {
+      return OkStatus();
+    }
+    Erase(id);
+    done = SuccessOf(method);
+  }
+  return OkStatus();
+}
+
+Task<Status> Configuration::Commit() {
+  const uint64_t wanted = changed_;
+  Status status = OkStatus();
+  while (durable_ < wanted && status.ok()) {
+    if (writing_) {
+      co_await WriteEnded{*this};
+      if (!health_.ok()) status = health_;
+      continue;
+    }
+    status = co_await Write();
+  }
+  if (on_commit_ && wanted > 0 && !pending_.empty()) on_commit_();
+  if (!status.ok()) {
+    co_return ErrorOfErrno(
+        ErrnoOf(status),
+        absl::StrFormat("the change is in effect but could not be saved, and is tried again with "
+                        "the next one: %s",
+                        status.message()));
+  }
+  co_return OkStatus();
+}
+
+Task<Status> Configuration::Write() {
+  if (store_ == nullptr) {
+    durable_ = changed_;
+    dirty_.clear();
+    co_return OkStatus();
+  }
+  writing_ = true;
+  const uint64_t covered = changed_;
+  const std::set<ObjectId> ids = std::exchange(dirty_, {});
+  std::vector<SavedObject> batch;
+  for (const ObjectId& id : ids) {
+    const auto found = objects_.find(id);
+    SavedObject object{.id = id, .sequence = 0, .calls = {}};
+    if (found != objects_.end()) {
+      object.sequence = found->second.sequence;
+      object.calls = found->second.calls;
+    }
+    batch.push_back(std::move(object));
+  }
+  auto write = [this, &batch] { return store_->Write(batch); };
+  const Status status = co_await RunOn(*store_loop_, write);
+  writing_ = false;
+  if (status.ok()) {
+    durable_ = covered;
+  } else {
+    dirty_.insert(ids.begin(), ids.end());
+    LogError("store", "the configuration could not be saved: %s", status.message());
+  }
+  health_ = status;
+  for (std::coroutine_handle<> waiter : std::exchange(waiting_, {})) waiter.resume();
+  co_return status;
+}
+
+Task<Status> Configuration::KeepGoodCopy() {
+  if (store_ == nullptr) co_return OkStatus();
+  auto keep = [this] { return store_->KeepGoodCopy(); };
+  co_return co_await RunOn(*store_loop_, keep);
+}
+
+}  // namespace pollux::service

@@ -1,0 +1,51 @@
+#include "service/handlers.h"
+
+#include "service/appliance.h"
+#include "service/bdev_handlers.h"
+#include "service/disk_handlers.h"
+#include "service/framework_handlers.h"
+#include "service/iscsi_handlers.h"
+#include "service/log_handlers.h"
+#include "service/notify_handlers.h"
+#include "service/status_handlers.h"
+#include "service/thread_handlers.h"
+
+namespace pollux::service {
+
+struct Handlers::All {
+  explicit All(Appliance& appliance)
+      : framework(appliance),
+        thread(appliance),
+        notify(appliance),
+        bdev(appliance),
+        disk(appliance),
+        iscsi(appliance),
+        status(appliance) {}
+
+  FrameworkHandlers framework;
+  ThreadHandlers thread;
+  LogHandlers log;
+  NotifyHandlers notify;
+  BdevHandlers bdev;
+  DiskHandlers disk;
+  IscsiHandlers iscsi;
+  StatusHandlers status;
+};
+
+Handlers::Handlers(Appliance& appliance) : all_(std::make_unique<All>(appliance)) {}
+Handlers::~Handlers() = default;
+
+void Handlers::BindAll(rpc::Dispatcher& dispatcher) {
+  all_->framework.Bind(dispatcher);
+  all_->thread.Bind(dispatcher);
+  all_->log.Bind(dispatcher);
+  all_->notify.Bind(dispatcher);
+  all_->bdev.Bind(dispatcher);
+  all_->disk.Bind(dispatcher);
+  all_->iscsi.Bind(dispatcher);
+  all_->status.Bind(dispatcher);
+}
+
+BdevStatistics& Handlers::bdev_statistics() { return all_->bdev.statistics(); }
+
+}  // namespace pollux::service

@@ -1,0 +1,381 @@
+#include "service/iscsi_handlers.h"
+
+#include "rpc/json_codec.h"
+#include "service/appliance.h"
+
+namespace pollux::service {
+namespace {
+
+constexpr char kPortalGroupKind[] = "iscsi_portal_group";
+constexpr char kInitiatorGroupKind[] = "iscsi_initiator_group";
+constexpr char kTargetNodeKind[] = "iscsi_target_node";
+
+template <typename Response>
+Response Done() {
+  Response response;
+  response.set_ok(true);
+  return response;
+}
+
+template <typename Repeated>
+std::vector<std::string> Strings(const Repeated& field) {
+  return {field.begin(), field.end()};
+}
+
+template <typename Repeated>
+std::vector<iscsi::GroupMap> Maps(const Repeated& field) {
+  std::vector<iscsi::GroupMap> maps;
+  for (const v1::IscsiGroupMap& map : field) {
+    maps.push_back({.pg_tag = map.pg_tag(), .ig_tag = map.ig_tag()});
+  }
+  return maps;
+}
+
+// The request that makes this node, or the answer that shows it: they name the fields alike.
+template <typename Message>
+void Fill(const iscsi::TargetNode& node, Message& message) {
+  message.set_name(node.name);
+  if (!node.alias.empty()) message.set_alias_name(node.alias);
+  for (const iscsi::GroupMap& map : node.maps) {
+    v1::IscsiGroupMap* entry = message.add_pg_ig_maps();
+    entry->set_pg_tag(map.pg_tag);
+    entry->set_ig_tag(map.ig_tag);
+  }
+  for (const iscsi::LunSpec& lun : node.luns) {
+    v1::IscsiLun* entry = message.add_luns();
+    entry->set_bdev_name(lun.bdev_name);
+    if (lun.lun_id.has_value()) entry->set_lun_id(*lun.lun_id);
+  }
+  message.set_queue_depth(node.queue_depth);
+  message.set_disable_chap(node.disable_chap);
+  message.set_require_chap(node.require_chap);
+  message.set_mutual_chap(node.mutual_chap);
+  message.set_chap_group(node.chap_group);
+  message.set_header_digest(node.header_digest);
+  message.set_data_digest(node.data_digest);
+}
+
+iscsi::Options OptionsOf(const v1::IscsiSetOptionsRequest& request) {
+  iscsi::Options options;
+  if (request.has_auth_file()) options.auth_file = request.auth_file();
+  options.node_base = request.node_base();
+  options.nop_timeout_s = request.nop_timeout();
+  options.nop_in_interval_s = request.nop_in_interval();
+  options.disable_chap = request.disable_chap();
+  options.require_chap = request.require_chap();
+  options.mutual_chap = request.mutual_chap();
+  options.chap_group = request.chap_group();
+  options.max_sessions = request.max_sessions();
+  options.max_queue_depth = request.max_queue_depth();
+  options.max_connections_per_session = request.max_connections_per_session();
+  options.default_time2wait_s = request.default_time2wait();
+  options.default_time2retain_s = request.default_time2retain();
+  options.first_burst_length = request.first_burst_length();
+  options.immediate_data = request.immediate_data();
+  options.error_recovery_level = request.error_recovery_level();
+  options.allow_duplicated_isid = request.allow_duplicated_isid();
+  options.max_large_datain_per_connection = request.max_large_datain_per_connection();
+  options.max_r2t_per_connection = request.max_r2t_per_connection();
+  options.pdu_pool_size = request.pdu_pool_size();
+  options.immediate_data_pool_size = request.immediate_data_pool_size();
+  options.data_out_pool_size = request.data_out_pool_size();
+  return options;
+}
+
+}  // namespace
+
+void IscsiHandlers::Bind(rpc::Dispatcher& dispatcher) {
+  dispatcher.Bind("iscsi_set_options", this, &IscsiHandlers::SetOptions);
+  dispatcher.Bind("iscsi_get_options", this, &IscsiHandlers::GetOptions);
+  dispatcher.Bind("iscsi_create_portal_group", this, &IscsiHandlers::CreatePortalGroup);
+  dispatcher.Bind("iscsi_start_portal_group", this, &IscsiHandlers::StartPortalGroup);
+  dispatcher.Bind("iscsi_delete_portal_group", this, &IscsiHandlers::DeletePortalGroup);
+  dispatcher.Bind("iscsi_get_portal_groups", this, &IscsiHandlers::GetPortalGroups);
+  dispatcher.Bind("iscsi_create_initiator_group", this, &IscsiHandlers::CreateInitiatorGroup);
+  dispatcher.Bind("iscsi_initiator_group_add_initiators", this, &IscsiHandlers::AddInitiators);
+  dispatcher.Bind("iscsi_initiator_group_remove_initiators", this,
+                  &IscsiHandlers::RemoveInitiators);
+  dispatcher.Bind("iscsi_delete_initiator_group", this, &IscsiHandlers::DeleteInitiatorGroup);
+  dispatcher.Bind("iscsi_get_initiator_groups", this, &IscsiHandlers::GetInitiatorGroups);
+  dispatcher.Bind("iscsi_create_target_node", this, &IscsiHandlers::CreateTargetNode);
+  dispatcher.Bind("iscsi_target_node_add_lun", this, &IscsiHandlers::AddLun);
+  dispatcher.Bind("iscsi_target_node_add_pg_ig_maps", this, &IscsiHandlers::AddMaps);
+  dispatcher.Bind("iscsi_target_node_remove_pg_ig_maps", this, &IscsiHandlers::RemoveMaps);
+  dispatcher.Bind("iscsi_delete_target_node", this, &IscsiHandlers::DeleteTargetNode);
+  dispatcher.Bind("iscsi_get_target_nodes", this, &IscsiHandlers::GetTargetNodes);
+  dispatcher.Bind("iscsi_get_connections", this, &IscsiHandlers::GetConnections);
+  dispatcher.Bind("iscsi_get_stats", this, &IscsiHandlers::GetStats);
+}
+
+Task<Result<v1::IscsiSetOptionsResponse>> IscsiHandlers::SetOptions(
+    v1::IscsiSetOptionsRequest request) {
+  iscsi::Options options = OptionsOf(request);
+  CO_RETURN_IF_ERROR(iscsi::Validate(options));
+  appliance_.iscsi_options() = std::move(options);
+  appliance_.configuration().Put({"options", "iscsi"},
+                                 {{"iscsi_set_options", rpc::EncodeMessage(request)}});
+  co_return Done<v1::IscsiSetOptionsResponse>();
+}
+
+Task<Result<v1::IscsiGetOptionsResponse>> IscsiHandlers::GetOptions(v1::IscsiGetOptionsRequest) {
+  const iscsi::Options& options = appliance_.iscsi().options();
+  v1::IscsiGetOptionsResponse response;
+  if (options.auth_file.has_value()) response.set_auth_file(*options.auth_file);
+  response.set_node_base(options.node_base);
+  response.set_nop_timeout(options.nop_timeout_s);
+  response.set_nop_in_interval(options.nop_in_interval_s);
+  response.set_disable_chap(options.disable_chap);
+  response.set_require_chap(options.require_chap);
+  response.set_mutual_chap(options.mutual_chap);
+  response.set_chap_group(options.chap_group);
+  response.set_max_sessions(options.max_sessions);
+  response.set_max_queue_depth(options.max_queue_depth);
+  response.set_max_connections_per_session(options.max_connections_per_session);
+  response.set_default_time2wait(options.default_time2wait_s);
+  response.set_default_time2retain(options.default_time2retain_s);
+  response.set_first_burst_length(options.first_burst_length);
+  response.set_immediate_data(options.immediate_data);
+  response.set_error_recovery_level(options.error_recovery_level);
+  response.set_allow_duplicated_isid(options.allow_duplicated_isid);
+  response.set_max_large_datain_per_connection(options.max_large_datain_per_connection);
+  response.set_max_r2t_per_connection(options.max_r2t_per_connection);
+  response.set_pdu_pool_size(options.pdu_pool_size);
+  response.set_immediate_data_pool_size(options.immediate_data_pool_size);
+  response.set_data_out_pool_size(options.data_out_pool_size);
+  co_return response;
+}
+
+Task<Result<v1::IscsiCreatePortalGroupResponse>> IscsiHandlers::CreatePortalGroup(
+    v1::IscsiCreatePortalGroupRequest request) {
+  iscsi::PortalGroup group;
+  group.tag = request.tag();
+  group.is_private = request.private_();
+  for (const v1::IscsiPortal& portal : request.portals()) {
+    group.portals.push_back({.host = portal.host(), .port = portal.port()});
+  }
+  CO_RETURN_IF_ERROR(appliance_.iscsi().CreatePortalGroup(std::move(group), request.wait()));
+  appliance_.configuration().Put({kPortalGroupKind, std::to_string(request.tag())},
+                                 {{"iscsi_create_portal_group", rpc::EncodeMessage(request)}});
+  co_return Done<v1::IscsiCreatePortalGroupResponse>();
+}
+
+Task<Result<v1::IscsiStartPortalGroupResponse>> IscsiHandlers::StartPortalGroup(
+    v1::IscsiStartPortalGroupRequest request, rpc::Caller caller) {
+  CO_RETURN_IF_ERROR(appliance_.iscsi().StartPortalGroup(request.tag()));
+  const ObjectId id{kPortalGroupKind, std::to_string(request.tag())};
+  if (!caller.replay) {
+    appliance_.configuration().Unpark(id);
+    // What rebuilds it now starts it at once.
+    const std::vector<rpc::SavedCall> calls = appliance_.configuration().CallsOf(id);
+    if (!calls.empty()) {
+      v1::IscsiCreatePortalGroupRequest create;
+      CO_RETURN_IF_ERROR(rpc::DecodeParams(calls.front().params, /*relaxed=*/true, create));
+      create.set_wait(false);
+      appliance_.configuration().Put(id,
+                                     {{"iscsi_create_portal_group", rpc::EncodeMessage(create)}});
+    }
+  }
+  co_return Done<v1::IscsiStartPortalGroupResponse>();
+}
+
+Task<Result<v1::IscsiDeletePortalGroupResponse>> IscsiHandlers::DeletePortalGroup(
+    v1::IscsiDeletePortalGroupRequest request) {
+  const std::vector<iscsi::TargetNode> before = appliance_.iscsi().target_nodes();
+  CO_RETURN_IF_ERROR(co_await appliance_.iscsi().DeletePortalGroup(request.tag()));
+  appliance_.configuration().Erase({kPortalGroupKind, std::to_string(request.tag())});
+  SaveTargetNodesWithout(before);
+  co_return Done<v1::IscsiDeletePortalGroupResponse>();
+}
+
+Task<Result<v1::IscsiGetPortalGroupsResponse>> IscsiHandlers::GetPortalGroups(
+    v1::IscsiGetPortalGroupsRequest) {
+  v1::IscsiGetPortalGroupsResponse response;
+  for (const iscsi::PortalGroup& group : appliance_.iscsi().portal_groups()) {
+    v1::IscsiPortalGroup* entry = response.add_portal_groups();
+    entry->set_tag(group.tag);
+    entry->set_private_(group.is_private);
+    for (const iscsi::Portal& portal : group.portals) {
+      v1::IscsiPortal* where = entry->add_portals();
+      where->set_host(portal.host);
+      where->set_port(portal.port);
+    }
+  }
+  co_return response;
+}
+
+Task<Result<v1::IscsiCreateInitiatorGroupResponse>> IscsiHandlers::CreateInitiatorGroup(
+    v1::IscsiCreateInitiatorGroupRequest request) {
+  iscsi::InitiatorGroup group{.tag = request.tag(),
+                              .initiators = Strings(request.initiators()),
+                              .netmasks = Strings(request.netmasks())};
+  CO_RETURN_IF_ERROR(appliance_.iscsi().CreateInitiatorGroup(std::move(group)));
+  SaveInitiatorGroup(request.tag());
+  co_return Done<v1::IscsiCreateInitiatorGroupResponse>();
+}
+
+Task<Result<v1::IscsiInitiatorGroupAddInitiatorsResponse>> IscsiHandlers::AddInitiators(
+    v1::IscsiInitiatorGroupAddInitiatorsRequest request) {
+  CO_RETURN_IF_ERROR(appliance_.iscsi().AddInitiators(request.tag(), Strings(request.initiators()),
+                                                      Strings(request.netmasks())));
+  SaveInitiatorGroup(request.tag());
+  co_return Done<v1::IscsiInitiatorGroupAddInitiatorsResponse>();
+}
+
+Task<Result<v1::IscsiInitiatorGroupRemoveInitiatorsResponse>> IscsiHandlers::RemoveInitiators(
+    v1::IscsiInitiatorGroupRemoveInitiatorsRequest request) {
+  CO_RETURN_IF_ERROR(appliance_.iscsi().RemoveInitiators(
+      request.tag(), Strings(request.initiators()), Strings(request.netmasks())));
+  SaveInitiatorGroup(request.tag());
+  co_return Done<v1::IscsiInitiatorGroupRemoveInitiatorsResponse>();
+}
+
+Task<Result<v1::IscsiDeleteInitiatorGroupResponse>> IscsiHandlers::DeleteInitiatorGroup(
+    v1::IscsiDeleteInitiatorGroupRequest request) {
+  const std::vector<iscsi::TargetNode> before = appliance_.iscsi().target_nodes();
+  CO_RETURN_IF_ERROR(co_await appliance_.iscsi().DeleteInitiatorGroup(request.tag()));
+  appliance_.configuration().Erase({kInitiatorGroupKind, std::to_string(request.tag())});
+  SaveTargetNodesWithout(before);
+  co_return Done<v1::IscsiDeleteInitiatorGroupResponse>();
+}
+
+Task<Result<v1::IscsiGetInitiatorGroupsResponse>> IscsiHandlers::GetInitiatorGroups(
+    v1::IscsiGetInitiatorGroupsRequest) {
+  v1::IscsiGetInitiatorGroupsResponse response;
+  for (const iscsi::InitiatorGroup& group : appliance_.iscsi().initiator_groups()) {
+    v1::IscsiInitiatorGroup* entry = response.add_initiator_groups();
+    entry->set_tag(group.tag);
+    for (const std::string& initiator : group.initiators) entry->add_initiators(initiator);
+    for (const std::string& netmask : group.netmasks) entry->add_netmasks(netmask);
+  }
+  co_return response;
+}
+
+Task<Result<v1::IscsiCreateTargetNodeResponse>> IscsiHandlers::CreateTargetNode(
+    v1::IscsiCreateTargetNodeRequest request, rpc::Caller caller) {
+  iscsi::TargetNode node;
+  node.name = request.name();
+  node.alias = request.alias_name();
+  node.maps = Maps(request.pg_ig_maps());
+  for (const v1::IscsiLun& lun : request.luns()) {
+    iscsi::LunSpec spec{.bdev_name = lun.bdev_name(), .lun_id = std::nullopt};
+    if (lun.has_lun_id()) spec.lun_id = lun.lun_id();
+    node.luns.push_back(std::move(spec));
+  }
+  node.queue_depth = request.queue_depth();
+  node.disable_chap = request.disable_chap();
+  node.require_chap = request.require_chap();
+  node.mutual_chap = request.mutual_chap();
+  node.chap_group = request.chap_group();
+  node.header_digest = request.header_digest();
+  node.data_digest = request.data_digest();
+  ASSIGN_OR_CO_RETURN(const std::string name,
+                      co_await appliance_.iscsi().CreateTargetNode(std::move(node), caller.replay));
+  SaveTargetNode(name);
+  co_return Done<v1::IscsiCreateTargetNodeResponse>();
+}
+
+Task<Result<v1::IscsiTargetNodeAddLunResponse>> IscsiHandlers::AddLun(
+    v1::IscsiTargetNodeAddLunRequest request) {
+  std::optional<int32_t> lun_id;
+  if (request.lun_id() != -1) lun_id = request.lun_id();
+  CO_RETURN_IF_ERROR((co_await appliance_.iscsi().AddLun(request.name(), request.bdev_name(),
+                                                         lun_id, /*may_be_pending=*/false))
+                         .status());
+  SaveTargetNode(request.name());
+  co_return Done<v1::IscsiTargetNodeAddLunResponse>();
+}
+
+Task<Result<v1::IscsiTargetNodeAddPgIgMapsResponse>> IscsiHandlers::AddMaps(
+    v1::IscsiTargetNodeAddPgIgMapsRequest request) {
+  CO_RETURN_IF_ERROR(appliance_.iscsi().AddMaps(request.name(), Maps(request.pg_ig_maps())));
+  SaveTargetNode(request.name());
+  co_return Done<v1::IscsiTargetNodeAddPgIgMapsResponse>();
+}
+
+Task<Result<v1::IscsiTargetNodeRemovePgIgMapsResponse>> IscsiHandlers::RemoveMaps(
+    v1::IscsiTargetNodeRemovePgIgMapsRequest request) {
+  CO_RETURN_IF_ERROR(appliance_.iscsi().RemoveMaps(request.name(), Maps(request.pg_ig_maps())));
+  SaveTargetNode(request.name());
+  co_return Done<v1::IscsiTargetNodeRemovePgIgMapsResponse>();
+}
+
+Task<Result<v1::IscsiDeleteTargetNodeResponse>> IscsiHandlers::DeleteTargetNode(
+    v1::IscsiDeleteTargetNodeRequest request) {
+  const std::string name = appliance_.iscsi().FullName(request.name());
+  CO_RETURN_IF_ERROR(co_await appliance_.iscsi().DeleteTargetNode(name));
+  appliance_.configuration().Erase({kTargetNodeKind, name});
+  co_return Done<v1::IscsiDeleteTargetNodeResponse>();
+}
+
+Task<Result<v1::IscsiGetTargetNodesResponse>> IscsiHandlers::GetTargetNodes(
+    v1::IscsiGetTargetNodesRequest) {
+  v1::IscsiGetTargetNodesResponse response;
+  for (const iscsi::TargetNode& node : appliance_.iscsi().target_nodes()) {
+    Fill(node, *response.add_target_nodes());
+  }
+  co_return response;
+}
+
+Task<Result<v1::IscsiGetConnectionsResponse>> IscsiHandlers::GetConnections(
+    v1::IscsiGetConnectionsRequest) {
+  v1::IscsiGetConnectionsResponse response;
+  const std::vector<iscsi::ConnectionInfo> connections = co_await appliance_.iscsi().Connections();
+  for (const iscsi::ConnectionInfo& connection : connections) {
+    v1::IscsiConnection* entry = response.add_connections();
+    entry->set_id(connection.id);
+    entry->set_cid(connection.cid);
+    entry->set_tsih(connection.tsih);
+    entry->set_state(connection.state);
+    entry->set_login_phase(connection.login_phase);
+    entry->set_initiator_addr(connection.initiator_address);
+    entry->set_target_addr(connection.target_address);
+    entry->set_target_node_name(connection.target_node_name);
+    entry->set_thread_name(connection.thread_name);
+  }
+  co_return response;
+}
+
+Task<Result<v1::IscsiGetStatsResponse>> IscsiHandlers::GetStats(v1::IscsiGetStatsRequest) {
+  const iscsi::ConnectionCounts counts = co_await appliance_.iscsi().CountConnections();
+  v1::IscsiGetStatsResponse response;
+  response.set_invalid(counts.invalid);
+  response.set_running(counts.running);
+  response.set_exiting(counts.exiting);
+  response.set_exited(counts.exited);
+  co_return response;
+}
+
+void IscsiHandlers::SaveInitiatorGroup(int32_t tag) {
+  for (const iscsi::InitiatorGroup& group : appliance_.iscsi().initiator_groups()) {
+    if (group.tag != tag) continue;
+    v1::IscsiCreateInitiatorGroupRequest create;
+    create.set_tag(tag);
+    for (const std::string& initiator : group.initiators) create.add_initiators(initiator);
+    for (const std::string& netmask : group.netmasks) create.add_netmasks(netmask);
+    appliance_.configuration().Put({kInitiatorGroupKind, std::to_string(tag)},
+                                   {{"iscsi_create_initiator_group", rpc::EncodeMessage(create)}});
+  }
+}
+
+void IscsiHandlers::SaveTargetNode(const std::string& name) {
+  const std::string full_name = appliance_.iscsi().FullName(name);
+  for (const iscsi::TargetNode& node : appliance_.iscsi().target_nodes()) {
+    if (node.name != full_name) continue;
+    v1::IscsiCreateTargetNodeRequest create;
+    create.set_alias_name("");  // Required, and may be empty.
+    Fill(node, create);
+    appliance_.configuration().Put({kTargetNodeKind, full_name},
+                                   {{"iscsi_create_target_node", rpc::EncodeMessage(create)}});
+  }
+}
+
+void IscsiHandlers::SaveTargetNodesWithout(const std::vector<iscsi::TargetNode>& before) {
+  const std::vector<iscsi::TargetNode> now = appliance_.iscsi().target_nodes();
+  for (const iscsi::TargetNode& old : before) {
+    for (const iscsi::TargetNode& node : now) {
+      if (node.name == old.name && node.maps != old.maps) SaveTargetNode(node.name);
+    }
+  }
+}
+
+}  // namespace pollux::service

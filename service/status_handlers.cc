@@ -1,0 +1,96 @@
+#include "service/status_handlers.h"
+
+#include <ctime>
+
+#include "service/appliance.h"
+#include "service/version.h"
+
+namespace pollux::service {
+namespace {
+
+// RFC 3339, UTC.
+std::string TimeText(int64_t seconds) {
+  const std::time_t time = seconds;
+  std::tm utc;
+  gmtime_r(&time, &utc);
+  return absl::StrFormat("%04d-%02d-%02dT%02d:%02d:%02dZ", utc.tm_year + 1900, utc.tm_mon + 1,
+                         utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec);
+}
+
+}  // namespace
+
+void StatusHandlers::Bind(rpc::Dispatcher& dispatcher) {
+  dispatcher.Bind("pollux_get_status", this, &StatusHandlers::GetStatus);
+  dispatcher.Bind("scsi_get_devices", this, &StatusHandlers::GetScsiDevices);
+}
+
+Task<Result<v1::PolluxGetStatusResponse>> StatusHandlers::GetStatus(v1::PolluxGetStatusRequest) {
+  v1::PolluxGetStatusResponse response;
+  response.set_version(kVersion);
+  response.set_uptime_ms((appliance_.clock().NowNs() - appliance_.started_ns()) / kNsPerMs);
+
+  const std::vector<std::string> complaints = appliance_.Complaints();
+  response.mutable_health()->set_state(complaints.empty() ? v1::HEALTH_STATE_OK
+                                                          : v1::HEALTH_STATE_DEGRADED);
+  for (const std::string& complaint : complaints) {
+    response.mutable_health()->add_reasons(complaint);
+  }
+  if (appliance_.options().state_dir.has_value()) {
+    response.set_state_dir(*appliance_.options().state_dir);
+  }
+
+  for (const PendingCalls& pending : appliance_.configuration().pending()) {
+    for (const rpc::SavedCall& call : pending.calls) {
+      v1::Pending* entry = response.add_pending();
+      entry->set_kind(pending.id.kind);
+      entry->set_name(pending.id.name);
+      entry->set_method(call.method);
+      entry->set_params(call.params);
+      entry->set_reason(std::string(pending.why.message()));
+      entry->set_since(TimeText(pending.since));
+    }
+  }
+  for (const iscsi::PendingLun& lun : appliance_.iscsi().pending_luns()) {
+    v1::Pending* entry = response.add_pending();
+    entry->set_kind("iscsi_lun");
+    entry->set_name(absl::StrFormat("%s:%d", lun.target, lun.lun));
+    entry->set_method("iscsi_target_node_add_lun");
+    entry->set_params("{}");
+    entry->set_reason(absl::StrFormat("block device '%s': %s", lun.bdev_name, lun.reason));
+  }
+
+  const Memory::Usage usage = appliance_.memory().usage();
+  v1::MemoryStatus& memory = *response.mutable_memory();
+  memory.set_hugepages(usage.hugepages);
+  memory.set_page_size(usage.page_bytes);
+  memory.set_total_bytes(usage.total_bytes);
+  memory.set_free_bytes(usage.free_bytes);
+  for (const MemoryNeed& need : usage.allocated) {
+    v1::MemoryConsumer* consumer = memory.add_consumers();
+    consumer->set_name(need.consumer);
+    consumer->set_bytes(need.bytes);
+  }
+  for (auto& reactor : appliance_.reactors()) {
+    v1::ReactorStatus* entry = response.add_reactors();
+    entry->set_lcore(static_cast<uint32_t>(reactor->core()));
+    entry->set_busy_ns(reactor->busy_ns());
+    entry->set_idle_ns(reactor->idle_ns());
+    entry->set_blocked_count(reactor->blocked_count());
+    entry->set_must_poll(reactor->must_poll());
+    entry->set_in_interrupt(!appliance_.options().poll && !reactor->must_poll());
+  }
+  co_return response;
+}
+
+Task<Result<v1::ScsiGetDevicesResponse>> StatusHandlers::GetScsiDevices(v1::ScsiGetDevicesRequest) {
+  v1::ScsiGetDevicesResponse response;
+  int32_t id = 0;
+  for (const iscsi::TargetNode& node : appliance_.iscsi().target_nodes()) {
+    v1::ScsiDevice* device = response.add_devices();
+    device->set_id(id++);
+    device->set_device_name(node.name);
+  }
+  co_return response;
+}
+
+}  // namespace pollux::service
