@@ -87,19 +87,28 @@ int Loop::RunTurn(bool may_block) {
   if (watched_ > 0) work += RunReady(0);
   work += timers_.RunDue(NowNs(), kTimersPerTurnMax);
   work += RunDeferredList(deferred_);
-  RunDeferredList(end_of_turn_);
-  if (!outbox_.empty()) FlushOutbox();
+  EndTurn();
 
   const uint64_t now = NowNs();
   AddRelaxed(work > 0 ? busy_ns_ : idle_ns_, now - turn_ended_ns_);
   turn_ended_ns_ = now;
   if (work > 0) {
     last_work_ns_ = now;
-  } else if (may_block && deferred_.empty() && outbox_.empty() &&
-             options_.idle_after_ns != kNever && now - last_work_ns_ >= options_.idle_after_ns) {
+  } else if (may_block && !HasWorkLeft() && options_.idle_after_ns != kNever &&
+             now - last_work_ns_ >= options_.idle_after_ns) {
     Block();
   }
   return work;
+}
+
+void Loop::EndTurn() {
+  RunDeferredList(end_of_turn_);
+  RunDeferredList(submission_);
+  if (!outbox_.empty()) FlushOutbox();
+}
+
+bool Loop::HasWorkLeft() const {
+  return !deferred_.empty() || !end_of_turn_.empty() || !submission_.empty() || !outbox_.empty();
 }
 
 int Loop::RunMessages() {
@@ -173,7 +182,7 @@ void Loop::Block() {
     }
     AddRelaxed(blocked_count_, 1);
     const int work = RunReady(timeout);
-    RunDeferredList(end_of_turn_);
+    EndTurn();
     AddRelaxed(idle_ns_, NowNs() - turn_ended_ns_);
     turn_ended_ns_ = NowNs();
     if (work > 0) last_work_ns_ = turn_ended_ns_;
@@ -246,11 +255,12 @@ void Loop::Unwatch(int fd, FdHandler& handler) {
 
 void Loop::CancelDeferred(Deferred& work) {
   if (!work.deferred()) return;
-  // Which of the two lists holds it makes no difference to the links; only the sizes must agree.
-  for (Deferred* d = deferred_.Front(); d != nullptr; d = deferred_.Next(*d)) {
-    if (d == &work) return deferred_.Remove(work);
+  for (DeferredList* list : {&deferred_, &end_of_turn_, &submission_}) {
+    for (Deferred* d = list->Front(); d != nullptr; d = list->Next(*d)) {
+      if (d == &work) return list->Remove(work);
+    }
   }
-  end_of_turn_.Remove(work);
+  CHECK(false, "deferred on another loop");
 }
 
 }  // namespace pollux

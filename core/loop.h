@@ -74,7 +74,8 @@ struct PollerInfo {
 //   3. descriptors    sockets: new commands
 //   4. timers
 //   5. deferred       what 1-4 completed at once; what it defers in turn runs in the next turn
-//   6. end of turn    what gathered in 1-5 leaves: doorbells, gathered sends, submitted rings
+//   6. end of turn    what gathered in 1-5 leaves: doorbells, gathered sends
+//   7. submission     the ring that 1-6 filled
 class Loop {
  public:
   struct Options {
@@ -141,11 +142,16 @@ class Loop {
   void CancelTimer(Timer& timer) { timers_.Cancel(timer); }
   size_t timer_count() const { return timers_.size(); }
 
-  // Runs `work` once at stage 5 of this turn, or of the next when called from stage 5 or 6.
+  // Runs `work` once at stage 5 of this turn, or of the next when called from stage 5 on.
   void Defer(Deferred& work) { deferred_.PushBack(work); }
-  // Runs `work` once at stage 6 of this turn. Asking again in one turn changes nothing.
+  // Runs `work` once at stage 6 of this turn, or of the next when called from stage 6 on. Asking
+  // again before that changes nothing.
   void AtEndOfTurn(Deferred& work) {
     if (!work.deferred()) end_of_turn_.PushBack(work);
+  }
+  // The same at stage 7: for what others fill at stage 6.
+  void AfterEndOfTurn(Deferred& work) {
+    if (!work.deferred()) submission_.PushBack(work);
   }
   void CancelDeferred(Deferred& work);
 
@@ -161,6 +167,8 @@ class Loop {
   int RunPollers();
   int RunReady(std::optional<uint64_t> timeout_ns);
   static int RunDeferredList(DeferredList& list);
+  void EndTurn();
+  bool HasWorkLeft() const;
   void Block();
   bool TryDeliver(Message& message);
   void FlushOutbox();
@@ -179,7 +187,7 @@ class Loop {
   alignas(64) IntrusiveList<Poller, &Poller::node_> pollers_;
   Poller* next_poller_ = nullptr;     // Where RunPollers goes on, should that one be removed.
   Poller* running_poller_ = nullptr;  // Null once it removed itself.
-  DeferredList deferred_, end_of_turn_;
+  DeferredList deferred_, end_of_turn_, submission_;
   TimerQueue timers_;
   std::vector<Parcel> outbox_;
   size_t watched_ = 0;

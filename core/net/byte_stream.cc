@@ -5,6 +5,8 @@
 #include <cstring>
 
 #include "core/net/epoll_stream.h"
+#include "core/net/uring_stream.h"
+#include "core/uring/reactor_ring.h"
 
 namespace pollux {
 
@@ -17,9 +19,11 @@ Result<std::unique_ptr<ByteStream>> MakeByteStream(StreamKind kind, Loop& loop, 
     case StreamKind::kEpoll:
       return std::make_unique<EpollStream>(loop, std::move(socket));
     case StreamKind::kUring:
-      break;
+      ReactorRing* ring = ReactorRing::Of(loop);
+      if (ring == nullptr) return NotSupported("the loop %s has no io_uring", loop.name());
+      return std::make_unique<UringStream>(loop, *ring, std::move(socket));
   }
-  return NotSupported("the loop %s has no io_uring", loop.name());
+  return NotSupported("no such kind of stream");
 }
 
 }  // namespace pollux

@@ -115,13 +115,6 @@ void EpollStream::Flush() {
   FlushLater();  // Others have their turn first.
 }
 
-int EpollStream::SocketError() const {
-  int error = 0;
-  socklen_t length = sizeof(error);
-  getsockopt(fd(), SOL_SOCKET, SO_ERROR, &error, &length);
-  return error != 0 ? error : ECONNRESET;
-}
-
 void EpollStream::Watch() {
   watched_events_ = WantedEvents();
   if (const Status status = loop().Watch(fd(), watched_events_, *this); !status.ok()) {

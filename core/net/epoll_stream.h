@@ -28,7 +28,6 @@ class EpollStream final : public StreamBase, private FdHandler {
   // Reads once. False when there is nothing more to read now.
   bool ReceiveOnce(uint32_t events);
   void LookWhilePaused(uint32_t events);
-  int SocketError() const;
 
   void Watch();
   void Unwatch();

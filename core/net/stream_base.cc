@@ -61,6 +61,13 @@ void StreamBase::Fail(int error_number, const char* what) {
       ErrorOfErrno(error_number, absl::StrFormat("%s: %s", what, std::strerror(error_number))));
 }
 
+int StreamBase::SocketError() const {
+  int error = 0;
+  socklen_t length = sizeof(error);
+  getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &error, &length);
+  return error != 0 ? error : ECONNRESET;
+}
+
 void StreamBase::Drain(Status why) {
   if (state_ != State::kOpen) return;
   if (queue_.empty()) {

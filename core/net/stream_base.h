@@ -55,6 +55,8 @@ class StreamBase : public ByteStream {
   // The peer sends no more.
   void OnEndOfInput();
   void Fail(int error_number, const char* what);
+  // What broke the connection, as the socket tells it once.
+  int SocketError() const;
 
  private:
   void RunFlush();

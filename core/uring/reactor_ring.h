@@ -29,8 +29,10 @@ class ReactorRing final : public Poller {
  public:
   struct Options {
     unsigned entries = 1024;
+    bool defer_taskrun = true;  // Where the kernel has it. False: as on a kernel that has not.
   };
-  // Made and destroyed on the loop's thread; while it lives, Of(loop) finds it.
+  // Made and destroyed on the loop's thread, destroyed with nothing in flight; while it lives,
+  // Of(loop) finds it, there. ENOSYS and EPERM where the kernel has no io_uring for us.
   static Result<std::unique_ptr<ReactorRing>> Make(Loop& loop, const Options& options);
   ~ReactorRing() override;
   static ReactorRing* Of(Loop& loop);
@@ -42,13 +44,20 @@ class ReactorRing final : public Poller {
               bool dsync);
   bool Fsync(RingOperation& op, int fd, bool data_only);
   bool Fallocate(RingOperation& op, int fd, int mode, uint64_t offset, uint64_t bytes);
+  // The message header and its parts stay until the turn has ended, the memory they point to until
+  // OnRingDone. Send goes on by itself until all is sent or an error, or it is cancelled, stops it.
   bool Receive(RingOperation& op, int fd, msghdr* message);
   bool Send(RingOperation& op, int fd, const msghdr* message);
+  // Done, with the events found, as soon as `fd` has one of `events` (POLLIN, POLLRDHUP, ...) or
+  // POLLERR or POLLHUP.
+  bool Await(RingOperation& op, int fd, uint32_t events);
   // Asks that `target` end early; its OnRingDone then has -ECANCELED, or its own result.
   bool Cancel(RingOperation& target);
 
   size_t in_flight() const;
+  // System calls: to submit, and to let the kernel post what it has finished.
   uint64_t submit_calls() const;
+  uint64_t harvest_calls() const;
 
   const char* name() const override { return "io_uring"; }
   int Poll() override;
@@ -57,7 +66,7 @@ class ReactorRing final : public Poller {
  private:
   struct Impl;
   explicit ReactorRing(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  const std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace pollux

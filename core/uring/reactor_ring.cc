@@ -1,0 +1,259 @@
+#include "core/uring/reactor_ring.h"
+
+#include <liburing.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "core/log.h"
+#include "core/method_call.h"
+#include "core/unique_fd.h"
+
+namespace pollux {
+namespace {
+
+constexpr unsigned kHarvestPerTurnMax = 256;
+// Completions wait in a ring that much larger than the submissions': operations stay in flight
+// after their entry is free again.
+constexpr unsigned kCompletionsPerEntry = 4;
+
+// The rings of the loops of this thread: one, unless a test turns several loops on it.
+thread_local std::vector<std::pair<Loop*, ReactorRing*>> rings_here;
+
+// Completions are worked out by the thread that asks for them (DEFER_TASKRUN), not in whatever
+// system call it happens to be in, and a flag in the ring says that there are some (TASKRUN_FLAG).
+// Kernels before 6.1 refuse that; the ring then works as it always did.
+int SetUp(const ReactorRing::Options& options, io_uring& ring) {
+  constexpr unsigned kPlain = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+  constexpr unsigned kDeferred = kPlain | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+                                 IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL;
+  int result = -EINVAL;
+  for (const unsigned flags : {kDeferred, kPlain}) {
+    if (flags == kDeferred && !options.defer_taskrun) continue;
+    io_uring_params params{};
+    params.flags = flags;
+    params.cq_entries = options.entries * kCompletionsPerEntry;
+    result = io_uring_queue_init_params(options.entries, &ring, &params);
+    if (result != -EINVAL) break;
+  }
+  return result;
+}
+
+}  // namespace
+
+struct ReactorRing::Impl final : FdHandler {
+  explicit Impl(Loop& l) : loop(l) {}
+  ~Impl() {
+    if (ready) io_uring_queue_exit(&ring);
+  }
+
+  io_uring_sqe* NextEntry();
+  bool Queue(io_uring_sqe& entry, RingOperation& op);
+  void Submit();
+  bool HasFinished() const;
+  void Ring(bool when_finished);
+  void OnReady(uint32_t events) override;
+
+  Loop& loop;
+  io_uring ring{};
+  bool ready = false;
+  UniqueFd bell;  // An eventfd that the kernel rings while `armed`.
+  bool armed = true;
+  bool submit_failed = false;  // So that it is logged once.
+  size_t in_flight = 0;
+  uint64_t submit_calls = 0;
+  uint64_t harvest_calls = 0;
+  DeferredCall<Impl, &Impl::Submit> submit{*this};
+};
+
+Result<std::unique_ptr<ReactorRing>> ReactorRing::Make(Loop& loop, const Options& options) {
+  CHECK(Of(loop) == nullptr, "a loop has one ring");
+  auto impl = std::make_unique<Impl>(loop);
+  if (const int result = SetUp(options, impl->ring); result < 0) {
+    return ErrorOfErrno(
+        -result, absl::StrFormat("no io_uring for %s: %s", loop.name(), std::strerror(-result)));
+  }
+  impl->ready = true;
+  impl->bell = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!impl->bell.valid()) {
+    return ErrorOfErrno(errno, absl::StrFormat("no eventfd: %s", std::strerror(errno)));
+  }
+  if (const int result = io_uring_register_eventfd(&impl->ring, impl->bell.get()); result < 0) {
+    return ErrorOfErrno(-result,
+                        absl::StrFormat("io_uring takes no eventfd: %s", std::strerror(-result)));
+  }
+  RETURN_IF_ERROR(loop.Watch(impl->bell.get(), EPOLLIN, *impl));
+  impl->Ring(false);
+  std::unique_ptr<ReactorRing> self(new ReactorRing(std::move(impl)));
+  loop.AddPoller(*self);
+  rings_here.emplace_back(&loop, self.get());
+  return self;
+}
+
+ReactorRing::ReactorRing(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+ReactorRing::~ReactorRing() {
+  CHECK(impl_->in_flight == 0, "a ring died with operations in flight");
+  const size_t found =
+      std::erase_if(rings_here, [this](const auto& e) { return e.second == this; });
+  CHECK(found == 1, "a ring died on another thread than it was made on");
+  impl_->loop.RemovePoller(*this);
+  impl_->loop.CancelDeferred(impl_->submit);
+  impl_->loop.Unwatch(impl_->bell.get(), *impl_);
+}
+
+ReactorRing* ReactorRing::Of(Loop& loop) {
+  for (const auto& [l, ring] : rings_here) {
+    if (l == &loop) return ring;
+  }
+  return nullptr;
+}
+
+io_uring_sqe* ReactorRing::Impl::NextEntry() {
+  io_uring_sqe* entry = io_uring_get_sqe(&ring);
+  if (entry != nullptr) return entry;
+  Submit();
+  return io_uring_get_sqe(&ring);
+}
+
+bool ReactorRing::Impl::Queue(io_uring_sqe& entry, RingOperation& op) {
+  io_uring_sqe_set_data(&entry, &op);
+  ++in_flight;
+  loop.AfterEndOfTurn(submit);
+  return true;
+}
+
+void ReactorRing::Impl::Submit() {
+  if (io_uring_sq_ready(&ring) == 0) return;
+  ++submit_calls;
+  const int result = io_uring_submit(&ring);
+  if (result < 0) {
+    // Short of memory, or of room for completions: what is queued stays, and is tried again.
+    CHECK(result == -EAGAIN || result == -EBUSY || result == -EINTR || result == -ENOMEM,
+          "the kernel refuses the ring");
+    if (!std::exchange(submit_failed, true)) {
+      LogWarning("core", "%s: io_uring is short of resources: %s", loop.name(),
+                 std::strerror(-result));
+    }
+  } else {
+    submit_failed = false;
+  }
+  if (io_uring_sq_ready(&ring) > 0) loop.AfterEndOfTurn(submit);
+}
+
+// Whether there is something to harvest, or the kernel would make something if it were asked.
+bool ReactorRing::Impl::HasFinished() const {
+  const unsigned flags = IO_URING_READ_ONCE(*ring.sq.kflags);
+  return io_uring_cq_ready(&ring) > 0 || (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
+void ReactorRing::Impl::Ring(bool when_finished) {
+  if (std::exchange(armed, when_finished) == when_finished) return;
+  io_uring_cq_eventfd_toggle(&ring, when_finished);
+}
+
+void ReactorRing::Impl::OnReady(uint32_t) {
+  uint64_t rings;
+  [[maybe_unused]] const ssize_t n = read(bell.get(), &rings, sizeof(rings));
+}
+
+int ReactorRing::Poll() {
+  Impl& impl = *impl_;
+  impl.Ring(false);
+  if (!impl.HasFinished()) return 0;
+  if (io_uring_cq_ready(&impl.ring) == 0) {
+    ++impl.harvest_calls;
+    io_uring_get_events(&impl.ring);
+  }
+  unsigned done = 0;
+  for (; done < kHarvestPerTurnMax && io_uring_cq_ready(&impl.ring) > 0; ++done) {
+    io_uring_cqe* entry = nullptr;
+    if (io_uring_peek_cqe(&impl.ring, &entry) != 0) break;
+    auto* op = static_cast<RingOperation*>(io_uring_cqe_get_data(entry));
+    const int32_t result = entry->res;
+    const uint32_t flags = entry->flags;
+    io_uring_cqe_seen(&impl.ring, entry);
+    if (op == nullptr) continue;  // A cancellation; what it cancelled tells by itself.
+    if ((flags & IORING_CQE_F_MORE) == 0) --impl.in_flight;
+    op->OnRingDone(result, flags);
+  }
+  return static_cast<int>(done);
+}
+
+// Arm first, then look once more: the kernel marks what it finished before it looks whether the
+// bell is armed.
+bool ReactorRing::MayBlock() {
+  impl_->Ring(true);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  return !impl_->HasFinished() && io_uring_sq_ready(&impl_->ring) == 0;
+}
+
+bool ReactorRing::Readv(RingOperation& op, int fd, const iovec* parts, unsigned count,
+                        uint64_t offset) {
+  io_uring_sqe* entry = impl_->NextEntry();
+  if (entry == nullptr) return false;
+  io_uring_prep_readv(entry, fd, parts, count, offset);
+  return impl_->Queue(*entry, op);
+}
+
+bool ReactorRing::Writev(RingOperation& op, int fd, const iovec* parts, unsigned count,
+                         uint64_t offset, bool dsync) {
+  io_uring_sqe* entry = impl_->NextEntry();
+  if (entry == nullptr) return false;
+  io_uring_prep_writev2(entry, fd, parts, count, offset, dsync ? RWF_DSYNC : 0);
+  return impl_->Queue(*entry, op);
+}
+
+bool ReactorRing::Fsync(RingOperation& op, int fd, bool data_only) {
+  io_uring_sqe* entry = impl_->NextEntry();
+  if (entry == nullptr) return false;
+  io_uring_prep_fsync(entry, fd, data_only ? IORING_FSYNC_DATASYNC : 0u);
+  return impl_->Queue(*entry, op);
+}
+
+bool ReactorRing::Fallocate(RingOperation& op, int fd, int mode, uint64_t offset, uint64_t bytes) {
+  io_uring_sqe* entry = impl_->NextEntry();
+  if (entry == nullptr) return false;
+  io_uring_prep_fallocate(entry, fd, mode, static_cast<off_t>(offset), static_cast<off_t>(bytes));
+  return impl_->Queue(*entry, op);
+}
+
+bool ReactorRing::Receive(RingOperation& op, int fd, msghdr* message) {
+  io_uring_sqe* entry = impl_->NextEntry();
+  if (entry == nullptr) return false;
+  io_uring_prep_recvmsg(entry, fd, message, 0);
+  return impl_->Queue(*entry, op);
+}
+
+bool ReactorRing::Send(RingOperation& op, int fd, const msghdr* message) {
+  io_uring_sqe* entry = impl_->NextEntry();
+  if (entry == nullptr) return false;
+  io_uring_prep_sendmsg(entry, fd, message, MSG_NOSIGNAL | MSG_WAITALL);
+  return impl_->Queue(*entry, op);
+}
+
+bool ReactorRing::Await(RingOperation& op, int fd, uint32_t events) {
+  io_uring_sqe* entry = impl_->NextEntry();
+  if (entry == nullptr) return false;
+  io_uring_prep_poll_add(entry, fd, events);
+  return impl_->Queue(*entry, op);
+}
+
+bool ReactorRing::Cancel(RingOperation& target) {
+  io_uring_sqe* entry = impl_->NextEntry();
+  if (entry == nullptr) return false;
+  io_uring_prep_cancel(entry, &target, 0);
+  io_uring_sqe_set_data(entry, nullptr);
+  impl_->loop.AfterEndOfTurn(impl_->submit);
+  return true;
+}
+
+size_t ReactorRing::in_flight() const { return impl_->in_flight; }
+uint64_t ReactorRing::submit_calls() const { return impl_->submit_calls; }
+uint64_t ReactorRing::harvest_calls() const { return impl_->harvest_calls; }
+
+}  // namespace pollux
