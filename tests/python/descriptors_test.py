@@ -1,0 +1,26 @@
+"""Where the descriptor set is found."""
+
+import pytest
+
+from pollux import descriptors
+
+
+def test_the_environment_names_it(monkeypatch, descriptor_set):
+    monkeypatch.setenv("POLLUX_DESCRIPTORS", str(descriptor_set))
+    assert descriptors.load().methods
+
+
+def test_the_build_of_a_test_run_has_it(monkeypatch, tmp_path, descriptor_set):
+    monkeypatch.delenv("POLLUX_DESCRIPTORS", raising=False)
+    monkeypatch.setenv("POLLUX_BUILD", str(tmp_path))
+    place = tmp_path / "share/pollux/pollux.binpb"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(descriptor_set.read_bytes())
+    assert next(iter(descriptors.places())) == place
+    assert descriptors.load().methods
+
+
+def test_a_missing_one_says_where_it_was_looked_for(monkeypatch, tmp_path):
+    monkeypatch.setenv("POLLUX_DESCRIPTORS", str(tmp_path / "gone"))
+    with pytest.raises(descriptors.DescriptorsMissing, match="gone"):
+        descriptors.load()
