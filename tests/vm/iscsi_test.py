@@ -6,6 +6,7 @@ import pytest
 
 import guest as vm
 import initiator
+from pollux.pytest_plugin import free_port
 
 PORT_GROUP, INITIATOR_GROUP = 1, 1
 BLOCK_BYTES = 512
@@ -24,12 +25,12 @@ def guest():
 
 
 @pytest.fixture
-def export(polluxd, free_port):
+def export(polluxd):
     """Exports a disk under a target of its own; returns the port and the target's name."""
 
     def one(disk):
-        client, target = polluxd.client, f"iqn.2024-01.io.pollux:{disk.lower()}"
-        client.iscsi_create_portal_group(PORT_GROUP, [{"host": "127.0.0.1", "port": str(free_port)}])
+        client, port, target = polluxd.client, free_port(), f"iqn.2024-01.io.pollux:{disk.lower()}"
+        client.iscsi_create_portal_group(PORT_GROUP, [{"host": "127.0.0.1", "port": str(port)}])
         client.iscsi_create_initiator_group(INITIATOR_GROUP, ["ANY"], ["127.0.0.1/32"])
         client.iscsi_create_target_node(
             target,
@@ -39,7 +40,7 @@ def export(polluxd, free_port):
             64,
             disable_chap=True,
         )
-        return free_port, target
+        return port, target
 
     return one
 
