@@ -226,7 +226,7 @@ def house(options):
 
 def end_to_end(options):
     heading("end-to-end tests")
-    return pytest("release", options, "tests/e2e")
+    return pytest("release", options, "tests/e2e", "tests/deploy")
 
 
 def asan_unit(options):
