@@ -140,8 +140,10 @@ void Listener::Pause() {
 void Listener::Resume() {
   if (!paused_) return;
   paused_ = false;
-  loop_.Rewatch(socket_.get(), EPOLLIN, *this);
+  TakeAgain();
 }
+
+void Listener::TakeAgain() { loop_.Rewatch(socket_.get(), EPOLLIN, *this); }
 
 void Listener::OnReady(uint32_t) {
   for (int i = 0; i < kAcceptsPerTurnMax && !paused_ && AcceptOne(); ++i) {
