@@ -23,7 +23,8 @@ struct IoCounters {
     std::atomic<uint64_t> latency_max_ns{0};
     std::atomic<uint64_t> latency_min_ns{0};  // 0: none yet.
   };
-  PerType read, write, unmap;  // Write zeroes and compare-and-write count as write; compare as read.
+  PerType read, write,
+      unmap;  // Write zeroes and compare-and-write count as write; compare as read.
   std::array<std::atomic<uint64_t>, kIoStatusCount> errors{};  // By IoStatus; [0] stays 0.
 };
 
@@ -41,8 +42,8 @@ struct Loan {
 // touched by its reactor alone. Drivers derive from it.
 //
 // Submit checks the request against the device (type, range, data length, read-only, state), counts
-// it, splits it at the device's limits, and hands it or its parts to DoSubmit. What ends is finished
-// in the deferred stage, all of a turn together, under one reading of the clock.
+// it, splits it at the device's limits, and hands it or its parts to DoSubmit. What ends is
+// finished in the deferred stage, all of a turn together, under one reading of the clock.
 class BlockChannel {
  public:
   BlockChannel(BlockDevice& device, Reactor& reactor);
@@ -74,8 +75,8 @@ class BlockChannel {
   virtual void DoSubmit(IoRequest& request) = 0;
   virtual bool DoLend(Loan& loan) { return static_cast<void>(loan), false; }
   virtual void DoReturn(Loan& loan) { static_cast<void>(loan); }
-  // Stops a request that DoSubmit was given: Complete(target, kAborted) from within, and true. False
-  // when it can only end by itself; by default it can not be stopped.
+  // Stops a request that DoSubmit was given: Complete(target, kAborted) from within, and true.
+  // False when it can only end by itself; by default it can not be stopped.
   virtual bool TryAbort(IoRequest& target) { return static_cast<void>(target), false; }
 
   void Complete(IoRequest& request, IoStatus status);

@@ -7,9 +7,11 @@
 #include "core/block/block_channel.h"
 #include "core/block/io_request.h"
 #include "core/block/uuid.h"
+#include "core/memory/reactor_buffers.h"
 #include "core/reactors.h"
 #include "core/status.h"
 #include "core/task.h"
+#include "core/turn.h"
 
 namespace pollux {
 
@@ -56,6 +58,7 @@ enum class ClaimType {
 const char* ClaimTypeName(ClaimType type);
 
 class BlockDevice;
+class RangeLock;
 
 // Somebody that has a device open: a LUN, a namespace, a stacked disk. Control loop only.
 class BlockUser {
@@ -94,18 +97,24 @@ class BlockDevice {
   bool read_only() const { return read_only_; }
   // A completed write may be lost at power failure until a flush completes.
   bool volatile_cache() const { return volatile_cache_; }
-  bool Supports(IoType type) const { return supported_.test(static_cast<size_t>(type)); }
+  // By itself, or because the block layer makes it of what the device does: write zeroes of writes,
+  // compare of reads, compare-and-write under a lock of the range on all reactors. Reset and abort
+  // are always there.
+  bool Supports(IoType type) const;
   const std::vector<std::string>& aliases() const { return aliases_; }  // The UUID's text first.
   int numa_node() const { return numa_node_; }
 
   // The channel of a reactor; null unless the state is kReady or kRemoving. The pointer stays valid
   // until the user's OnDeviceRemoving has returned.
-  BlockChannel* channel(size_t reactor_index) const { return channels_[reactor_index].get(); }
+  BlockChannel* channel(size_t reactor_index) const {
+    return reactor_index < channels_.size() ? channels_[reactor_index].get() : nullptr;
+  }
 
   // A user opens the device before it takes a channel, and closes it after its last I/O. Fails with
   // EPERM when a claim forbids it, with ENODEV when the device is going.
   Status Open(BlockUser& user, bool write);
-  void Close(BlockUser& user);
+  void Close(BlockUser& user);  // Its claim goes with it. Nothing happens when it is closed.
+  // For a user that has opened the device. EPERM when others write, or claim, what this excludes.
   Status Claim(BlockUser& user, ClaimType type);
   void ReleaseClaim(BlockUser& user);
   ClaimType claim() const { return claim_; }
@@ -119,25 +128,37 @@ class BlockDevice {
   virtual Result<std::unique_ptr<BlockChannel>> MakeChannel(Reactor& reactor) = 0;
   // The last thing before the device is destroyed, when no channel is left.
   virtual Task<void> Shutdown() { co_return; }
+  // Whether the device can have that many blocks from now on. By default its size stays.
+  virtual Status CheckResize(uint64_t blocks) const;
 
   // By the driver, before registration.
   Limits limits_;
   bool read_only_ = false;
   bool volatile_cache_ = false;
   int numa_node_ = -1;
-  std::bitset<kIoTypeCount> supported_;
+  // What its channels execute. The block layer adds to it: see Supports().
+  std::bitset<kIoTypeCount> executes_;
+  // With these the block layer makes compares of reads. They outlive the device.
+  ReactorBuffers* buffers_ = nullptr;
 
  private:
+  friend class BlockChannel;
   friend class DeviceRegistry;
+  bool Executes(IoType type) const { return executes_.test(static_cast<size_t>(type)); }
+  Status MayClaim(const BlockUser& user, ClaimType type) const;
+
   const std::string name_, product_name_;
   Geometry geometry_;
   const Uuid uuid_;
   std::vector<std::string> aliases_;
   State state_ = State::kMade;
+  Turn resizing_;  // One resize at a time; a removal waits for it.
   std::vector<std::unique_ptr<BlockChannel>> channels_;
+  std::unique_ptr<RangeLock> range_lock_;  // While there are channels, where one is needed.
   std::vector<BlockUser*> users_;
+  std::vector<BlockUser*> writers_;  // Of the users.
   ClaimType claim_ = ClaimType::kNone;
-  BlockUser* claimer_ = nullptr;
+  std::vector<BlockUser*> claimers_;  // Of the users: several share a claim that writes nothing.
 };
 
 }  // namespace pollux

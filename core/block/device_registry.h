@@ -33,7 +33,7 @@ class DeviceRegistry {
   // The same for one kind of device: ENODEV when it is another. What bdev_malloc_delete means.
   Task<Status> UnregisterKind(std::string name, std::string product_name);
   // Changes the size, tells every channel and user. Shrinking below what is in use is the caller's
-  // decision.
+  // decision. ENOTSUP when this kind of device keeps its size.
   Task<Status> Resize(BlockDevice& device, uint64_t blocks);
 
   // By name or alias. Fails with ENODEV.
@@ -51,8 +51,14 @@ class DeviceRegistry {
   Reactors& reactors() { return reactors_; }
 
  private:
+  BlockDevice* FindAny(std::string_view name) const;
+  Task<Status> MakeChannels(BlockDevice& device);
+  Task<void> DestroyChannels(BlockDevice& device);
+  Task<void> LetUsersGo(BlockDevice& device);
+  std::unique_ptr<BlockDevice> Forget(BlockDevice& device);
+
   Reactors& reactors_;
-  std::vector<std::unique_ptr<BlockDevice>> devices_;
+  std::vector<std::unique_ptr<BlockDevice>> devices_;  // Also those on their way in or out.
   std::map<std::string, BlockDevice*, std::less<>> by_name_;
   std::vector<Observer*> observers_;
 };

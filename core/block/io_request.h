@@ -7,7 +7,6 @@
 
 #include "core/block/io_status.h"
 #include "core/intrusive_list.h"
-#include "core/loop.h"
 
 namespace pollux {
 
@@ -22,25 +21,32 @@ enum class IoType : uint8_t {
   kCompare,          // `data` against the device.
   kCompareAndWrite,  // `compare_data` against the device; if equal, `data` is written. Atomic.
   kReset,            // Everything in flight on this channel is aborted, then the device is usable.
-  kAbort,            // `abort_target`, if it is still in flight.
+  kAbort,            // `abort_target`: kSuccess when it ended, or will end soon, with kAborted.
 };
 inline constexpr int kIoTypeCount = 9;
 const char* IoTypeName(IoType type);
 
 // One I/O. Embed it in the object that waits for it: from BlockChannel::Submit until OnComplete it
 // stays where it is, and so do its buffers. The caller sets the first part; nothing here allocates.
-class IoRequest : public Deferred {
+class IoRequest {
  public:
+  IoRequest() = default;
+  IoRequest(const IoRequest&) = delete;
+  IoRequest& operator=(const IoRequest&) = delete;
+
   IoType type = IoType::kRead;
-  // For kWrite, kWriteZeroes, kUnmap: on stable media before it completes (Force Unit Access).
+  // For kWrite, kWriteZeroes, kUnmap, kCompareAndWrite: on stable media before it completes (Force
+  // Unit Access).
   bool fua = false;
   uint64_t lba = 0;     // First block.
-  uint64_t blocks = 0;  // Count.
-  // Scatter list: together exactly blocks * block_size bytes for kRead, kWrite, kCompare and
-  // kCompareAndWrite; empty otherwise. The array itself must live as long as the request.
+  uint64_t blocks = 0;  // Count. An I/O of no blocks succeeds.
+  // Scatter list: together exactly `blocks` times Geometry::data_block_bytes() for kRead, kWrite,
+  // kCompare and kCompareAndWrite; empty otherwise. The array itself must live as long as the
+  // request.
   std::span<const iovec> data;
   std::span<const iovec> compare_data;  // kCompareAndWrite: as long as `data`.
-  std::byte* metadata = nullptr;        // blocks * metadata_bytes, where metadata is separate.
+  // blocks * metadata_bytes, where metadata is separate. Null: it is neither read nor written.
+  std::byte* metadata = nullptr;
   IoRequest* abort_target = nullptr;
 
   // The outcome, valid in OnComplete.
@@ -57,19 +63,30 @@ class IoRequest : public Deferred {
 
  private:
   friend class BlockChannel;
-  friend class DeviceIo;
-  void RunDeferred() final;
+  friend class IoSplitter;
+  friend class CompareAndWriter;
+
+  // Where it is while it is in flight.
+  enum class Place : uint8_t {
+    kNowhere,
+    kHeld,      // Not started: a reset or a compare-and-write is under way.
+    kDevice,    // DoSubmit was called.
+    kParts,     // Cut into parts; see io_splitter.h.
+    kInTurn,    // A compare-and-write; see compare_and_writer.h.
+    kDeferred,  // It has ended; OnComplete runs in the deferred stage.
+  };
 
   BlockChannel* channel_ = nullptr;  // Set while in flight.
   uint64_t submitted_ns_ = 0;
-  ListNode in_flight_node_;
-  // Splitting: what remains to be sent, and the parts that are under way. See block_channel.cc.
-  uint64_t split_next_lba_ = 0;
-  uint32_t split_parts_ = 0;
+  ListNode node_;
+  Place place_ = Place::kNowhere;
+  bool internal_ = false;  // A piece of another request: neither counted nor listed.
 
  public:
-  // For the device that executes the request: its own state, so that it need not allocate.
-  alignas(16) std::byte device_area[96];
+  // For whoever executes the request, so that it need not allocate: the device, or the block layer
+  // while it hands only pieces of the request to the device.
+  static constexpr size_t kDeviceAreaBytes = 96;
+  alignas(16) std::byte device_area[kDeviceAreaBytes];
 };
 
 }  // namespace pollux
