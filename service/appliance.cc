@@ -11,7 +11,6 @@
 #include "core/run_on.h"
 #include "rpc/json_codec.h"
 #include "rpc/spdk_config.h"
-#include "service/bdev_statistics.h"
 #include "service/handlers.h"
 #include "service/systemd.h"
 
@@ -219,7 +218,7 @@ Task<Status> Appliance::StartDataPlane() {
   ASSIGN_OR_CO_RETURN(file_disk_buffers_, MakeFileDiskBuffers(*memory_, reactors_->size()));
   devices_ = std::make_unique<DeviceRegistry>(*reactors_);
   devices_->AddObserver(notifications_);
-  devices_->AddObserver(handlers_->bdev_statistics());
+  handlers_->Observe(*devices_);
   iscsi::IscsiTarget::Environment environment{.control = control_,
                                               .reactors = *reactors_,
                                               .devices = *devices_,
@@ -291,7 +290,8 @@ std::vector<std::string> Appliance::Complaints() const {
 
 Task<void> Appliance::Stop() {
   stopping_ = true;
-  if (!initialised_.is_set()) initialised_.Set();
+  initialised_.Set();
+  if (handlers_ != nullptr) handlers_->EndWaits();
   NotifySystemd("STOPPING=1");
   if (retry_timer_ != nullptr) control_.CancelTimer(*retry_timer_);
   if (rpc_server_ != nullptr) co_await rpc_server_->Stop(kRpcDrainNs);
@@ -302,7 +302,7 @@ Task<void> Appliance::Stop() {
       const Status removed = co_await devices_->Unregister(device->name());
       if (!removed.ok()) LogError("block", "%s: %s", device->name(), removed.message());
     }
-    devices_->RemoveObserver(handlers_->bdev_statistics());
+    handlers_->StopObserving(*devices_);
     devices_->RemoveObserver(notifications_);
   }
   handlers_.reset();

@@ -1,6 +1,5 @@
 #include "service/bdev_handlers.h"
 
-#include "core/run_on.h"
 #include "rpc/json_codec.h"
 #include "service/appliance.h"
 #include "service/threads.h"
@@ -8,7 +7,6 @@
 namespace pollux::service {
 namespace {
 
-constexpr uint64_t kLookAgainNs = 10 * kNsPerMs;
 constexpr int kNamesMax = 1024;
 
 void Describe(BlockDevice& device, v1::BdevInfo& info) {
@@ -98,12 +96,15 @@ void BdevHandlers::Bind(rpc::Dispatcher& dispatcher) {
 }
 
 Task<Result<BlockDevice*>> BdevHandlers::WaitFor(std::string name, uint64_t timeout_ms) {
-  const uint64_t start = appliance_.clock().NowNs();
+  // A timeout beyond all clocks is none.
+  const uint64_t now = appliance_.clock().NowNs();
+  const uint64_t deadline =
+      timeout_ms > (Loop::kNever - now) / kNsPerMs ? Loop::kNever : now + timeout_ms * kNsPerMs;
+  bool in_time = timeout_ms > 0;
   for (;;) {
     const Result<BlockDevice*> device = appliance_.devices().Find(name);
-    const uint64_t waited_ms = (appliance_.clock().NowNs() - start) / kNsPerMs;
-    if (device.ok() || waited_ms >= timeout_ms || appliance_.stopping()) co_return device;
-    co_await Sleep(kLookAgainNs);
+    if (device.ok() || !in_time || appliance_.stopping()) co_return device;
+    in_time = co_await registered_.Until(deadline);
   }
 }
 

@@ -1,4 +1,5 @@
 #pragma once
+#include "core/event.h"
 #include "core/task.h"
 #include "pollux/v1/bdev.pb.h"
 #include "rpc/dispatcher.h"
@@ -9,10 +10,12 @@ namespace pollux::service {
 class Appliance;
 
 // proto/pollux/v1/bdev.proto: what holds for block devices of every kind.
-class BdevHandlers {
+class BdevHandlers final : public DeviceRegistry::Observer {
  public:
   explicit BdevHandlers(Appliance& appliance) : appliance_(appliance) {}
   void Bind(rpc::Dispatcher& dispatcher);
+  // Ends the calls that wait for a device: the appliance stops.
+  void EndWaits() { registered_.Pulse(); }
   BdevStatistics& statistics() { return statistics_; }
 
  private:
@@ -27,8 +30,13 @@ class BdevHandlers {
   // Waits until the device is there, for at most `timeout_ms`; ENODEV then.
   Task<Result<BlockDevice*>> WaitFor(std::string name, uint64_t timeout_ms);
 
+  void OnRegistered(BlockDevice&) override { registered_.Pulse(); }
+  void OnUnregistered(const std::string&) override {}
+  void OnResized(BlockDevice&) override {}
+
   Appliance& appliance_;
   BdevStatistics statistics_;
+  Event registered_;
 };
 
 }  // namespace pollux::service

@@ -46,6 +46,16 @@ void Handlers::BindAll(rpc::Dispatcher& dispatcher) {
   all_->status.Bind(dispatcher);
 }
 
-BdevStatistics& Handlers::bdev_statistics() { return all_->bdev.statistics(); }
+void Handlers::Observe(DeviceRegistry& devices) {
+  devices.AddObserver(all_->bdev);
+  devices.AddObserver(all_->bdev.statistics());
+}
+
+void Handlers::StopObserving(DeviceRegistry& devices) {
+  devices.RemoveObserver(all_->bdev.statistics());
+  devices.RemoveObserver(all_->bdev);
+}
+
+void Handlers::EndWaits() { all_->bdev.EndWaits(); }
 
 }  // namespace pollux::service

@@ -1,12 +1,12 @@
 #pragma once
 #include <memory>
 
+#include "core/block/device_registry.h"
 #include "rpc/dispatcher.h"
 
 namespace pollux::service {
 
 class Appliance;
-class BdevStatistics;
 
 // All handlers, a class per service of the .proto files. The list in BindAll is the one place where
 // a method meets its handler.
@@ -15,8 +15,11 @@ class Handlers {
   explicit Handlers(Appliance& appliance);
   ~Handlers();
   void BindAll(rpc::Dispatcher& dispatcher);
-  // It observes the devices, once there are some.
-  BdevStatistics& bdev_statistics();
+  // Observes the devices, from when there are some.
+  void Observe(DeviceRegistry& devices);
+  void StopObserving(DeviceRegistry& devices);
+  // Ends the calls that wait for something: the appliance stops.
+  void EndWaits();
 
  private:
   struct All;
