@@ -24,7 +24,7 @@ class JsonRpcServer {
       64;  // Of one listener; the next one waits in the backlog.
 
   JsonRpcServer(Loop& loop, Dispatcher& dispatcher);
-  ~JsonRpcServer();
+  ~JsonRpcServer();  // After Stop().
 
   // Mode 0600; the peer's credentials must be our user's or root's.
   Status ListenUnix(const std::string& path);
@@ -36,6 +36,7 @@ class JsonRpcServer {
   void Resume();
 
   // No new requests; answers of those in flight are sent, for at most `drain_ns`; then all closes.
+  // Returns when no handler runs: one that waits for an event must be given it before.
   Task<void> Stop(uint64_t drain_ns);
 
  private:
