@@ -85,7 +85,7 @@ class IoRequest {
  public:
   // For whoever executes the request, so that it need not allocate: the device, or the block layer
   // while it hands only pieces of the request to the device.
-  static constexpr size_t kDeviceAreaBytes = 96;
+  static constexpr size_t kDeviceAreaBytes = 128;
   alignas(16) std::byte device_area[kDeviceAreaBytes];
 };
 
