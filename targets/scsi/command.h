@@ -71,6 +71,10 @@ class Command {
   virtual void OnDataIn(uint64_t offset, std::span<const iovec> parts, bool last) = 0;
   // The command has ended, and is free from here on.
   virtual void OnStatus() = 0;
+  // The command is to end early, since its device goes or another nexus reset the logical unit, but
+  // the transport has its parts. The transport may let go of them and call Nexus::Abort; one that
+  // does nothing goes on as usual, and the command ends at DataOutArrived or DataInSent.
+  virtual void OnEndWanted() {}
 
   // --- Downcalls of the transport.
   void DataOutArrived();
@@ -81,11 +85,9 @@ class Command {
   ~Command();
 
  private:
-  friend class Nexus;
-  friend class LogicalUnit;
   friend class Execution;
   // What executes it: made with the command, in place (execution.h).
-  static constexpr size_t kExecutionBytes = 640;
+  static constexpr size_t kExecutionBytes = 768;
   alignas(16) std::byte execution_[kExecutionBytes];
 };
 

@@ -33,19 +33,23 @@ class Nexus {
     uint16_t target_port_group = 1;
   };
 
-  // `view` and `buffers` (the data buffers of this reactor) outlive the nexus.
+  // `view` and `buffers` (the data buffers of this reactor, of kBufferBytesMin at least) outlive
+  // the nexus.
+  static constexpr size_t kBufferBytesMin = 4096;
   Nexus(DeviceView& view, BufferPool& buffers, Identity identity);
   ~Nexus();  // CHECKs that no command is in flight.
 
   // Takes a command. Whatever is wrong with it comes back as its status.
   void Start(Command& command);
   // The command ends with TASK ABORTED as soon as the device allows; OnStatus follows in every
-  // case, and the buffers that the transport was given stay until then.
+  // case, and the buffers that the transport was given stay until then. Aborting is also how a
+  // transport answers OnEndWanted; the status is then that of the reason.
   void Abort(Command& command);
   void AbortAll();
 
-  // `done` runs on this reactor, later, when every task concerned has ended. `task` is for
-  // kAbortTask.
+  // `done` runs on this reactor, later, when every task concerned has ended; not at all when the
+  // nexus is destroyed before. `task` is for kAbortTask, and null when no such task is known. Tasks
+  // of this nexus end as by Abort; those of others get TASK ABORTED (the TAS bit is one).
   void Manage(TaskFunction function, uint64_t lun, Command* task,
               std::function<void(TaskFunctionResult)> done);
 

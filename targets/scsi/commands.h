@@ -1,0 +1,74 @@
+#pragma once
+#include <optional>
+
+#include "targets/scsi/execution.h"
+
+// The first step of each command, as the command table names it, and what several commands share.
+
+namespace pollux::scsi {
+
+// inquiry.cc, vpd.cc
+void Inquiry(Execution& e);
+// report_luns.cc
+void ReportLuns(Execution& e);
+// capacity.cc
+void ReadCapacity10(Execution& e);
+void ReadCapacity16(Execution& e);
+// mode_pages.cc
+void ModeSense6(Execution& e);
+void ModeSense10(Execution& e);
+void ModeSelect6(Execution& e);
+void ModeSelect10(Execution& e);
+// unit_state.cc
+void TestUnitReady(Execution& e);
+void RequestSense(Execution& e);
+void StartStopUnit(Execution& e);
+void PreventAllowMediumRemoval(Execution& e);
+void SendDiagnostic(Execution& e);
+void SynchronizeCache(Execution& e);
+// read_write.cc
+void Read(Execution& e);
+void Write(Execution& e);
+// verify.cc
+void Verify(Execution& e);
+void CompareAndWrite(Execution& e);
+// write_same.cc
+void WriteSame(Execution& e);
+// unmap.cc
+void Unmap(Execution& e);
+// report_opcodes.cc
+void ReportSupportedOpcodes(Execution& e);
+void ReportSupportedFunctions(Execution& e);
+
+// --- The blocks that a CDB names.
+
+struct BlockRange {
+  uint64_t lba = 0;
+  uint64_t blocks = 0;
+  uint16_t blocks_field = 0;  // The byte of the CDB with the number of blocks.
+};
+// For the forms with 6, 10, 12 and 16 bytes alike; the length follows from the opcode's group code
+// (SAM-5 §5.2).
+BlockRange ParseBlockRange(const Execution& e);
+// LOGICAL BLOCK ADDRESS OUT OF RANGE unless the whole range is on the medium. No blocks are in
+// range up to the end of the medium.
+std::optional<Sense> CheckRange(Execution& e, uint64_t lba, uint64_t blocks);
+// WRITE PROTECTED for a disk that is.
+std::optional<Sense> CheckWritable(Execution& e);
+// The step after an I/O that was the last thing to do.
+void EndAfterWrite(Execution& e);
+// Ends a command whose data-out buffer is larger than what the initiator has and that cannot make
+// do with less: INVALID FIELD IN COMMAND INFORMATION UNIT, and the residual says the rest.
+void EndShortOfData(Execution& e, uint64_t data_bytes);
+
+// --- Limits that VPD page B0h reports and the commands enforce.
+
+// Both halves of the data-out buffer of COMPARE AND WRITE lie in one buffer.
+uint64_t CompareAndWriteBlocksMax(const Execution& e, const DiskFacts& disk);
+// So that one command cannot keep a reactor busy for long.
+inline constexpr uint32_t kUnmapBlocksMax = 1u << 20;
+inline constexpr uint32_t kUnmapDescriptorsMax = 256;
+uint32_t UnmapDescriptorsMax(const Execution& e);
+inline constexpr uint64_t kWriteSameBytesMax = uint64_t{1} << 30;
+
+}  // namespace pollux::scsi

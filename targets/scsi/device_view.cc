@@ -1,0 +1,126 @@
+#include "targets/scsi/device_view.h"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#include "core/run_on.h"
+#include "targets/scsi/nexus_impl.h"
+
+namespace pollux::scsi {
+
+std::shared_ptr<const DiskFacts> DiskFacts::Of(const BlockDevice& device) {
+  auto facts = std::make_shared<DiskFacts>();
+  const Geometry& geometry = device.geometry();
+  facts->device_name = device.name();
+  facts->product = device.product_name();
+  facts->uuid = device.uuid();
+  facts->block_bytes = geometry.block_bytes;
+  facts->physical_exponent = static_cast<uint8_t>(
+      std::countr_zero(std::max(geometry.physical_block_bytes / geometry.block_bytes, 1u)));
+  facts->limits = device.limits();
+  facts->read_only = device.read_only();
+  facts->volatile_cache = device.volatile_cache();
+  facts->flush = device.Supports(IoType::kFlush);
+  facts->unmap = device.Supports(IoType::kUnmap);
+  facts->write_zeroes = device.Supports(IoType::kWriteZeroes);
+  facts->compare_and_write = device.Supports(IoType::kCompareAndWrite);
+  return facts;
+}
+
+DeviceView::~DeviceView() {
+  CHECK(nexuses_.empty(), "a target device ended with a nexus");
+  for (const auto& unit : units_) CHECK(unit == nullptr, "a target device ended with a LUN");
+}
+
+void DeviceView::Attach(std::unique_ptr<LogicalUnit> unit) {
+  const int number = unit->number;
+  CHECK(Find(number) == nullptr);
+  units_[static_cast<size_t>(number)] = std::move(unit);
+  Tell(number, UnitAttention::kPowerOn);
+  Tell(kAll, UnitAttention::kReportedLunsChanged);
+}
+
+Task<void> DeviceView::Detach(int number) {
+  // The object stays until the last command that uses it has ended.
+  const std::unique_ptr<LogicalUnit> unit = std::move(units_[static_cast<size_t>(number)]);
+  if (unit == nullptr) co_return;
+  for (Nexus::Impl* nexus : nexuses_) {
+    nexus->AbortAll(number, Execution::Early::kUnitGone, /*transport_let_go=*/false);
+  }
+  co_await Drained(number, nullptr);
+  Tell(kAll, UnitAttention::kReportedLunsChanged);
+}
+
+void DeviceView::AddNexus(Nexus::Impl& nexus) {
+  for (UnitAttentions& of_lun : nexus.unit_attentions) of_lun.Add(UnitAttention::kPowerOn);
+  nexuses_.push_back(&nexus);
+}
+
+void DeviceView::RemoveNexus(Nexus::Impl& nexus) { std::erase(nexuses_, &nexus); }
+
+void DeviceView::Tell(int number, UnitAttention condition) {
+  for (Nexus::Impl* nexus : nexuses_) {
+    if (number != kAll) {
+      nexus->unit_attentions[static_cast<size_t>(number)].Add(condition);
+      continue;
+    }
+    for (UnitAttentions& of_lun : nexus->unit_attentions) of_lun.Add(condition);
+  }
+}
+
+Task<void> DeviceView::AbortEverywhere(int number, bool reset, Nexus::Impl* asker) {
+  for (const auto& view : views_) {
+    co_await SwitchTo(view->reactor_);
+    view->AbortHere(number, reset, asker);
+    co_await view->Drained(number, nullptr);
+  }
+  co_await SwitchTo(reactor_);
+}
+
+// The asker's transport knows what it does; the others are asked to let go of their buffers.
+void DeviceView::AbortHere(int number, bool reset, Nexus::Impl* asker) {
+  for (Nexus::Impl* nexus : nexuses_) {
+    nexus->AbortAll(number, Execution::Early::kAborted, /*transport_let_go=*/nexus == asker);
+    if (!reset) continue;
+    if (number == kAll) {
+      nexus->descriptor_sense.reset();
+    } else {
+      nexus->descriptor_sense.reset(static_cast<size_t>(number));
+    }
+  }
+  if (reset) Tell(number, UnitAttention::kReset);
+}
+
+Task<void> DeviceView::Drained(int number, Nexus::Impl* nexus, uint64_t only) {
+  if (next_sequence_ == 0) co_return;
+  const uint64_t first = only == kEvery ? 0 : only;
+  const uint64_t last = only == kEvery ? next_sequence_ - 1 : only;
+  Drain drain{*this, number, nexus, first, last, {}};
+  co_await drain;
+}
+
+bool DeviceView::Drain::AnyLeft() const {
+  for (Nexus::Impl* candidate : view.nexuses_) {
+    if (nexus != nullptr && candidate != nexus) continue;
+    auto& commands = candidate->in_flight;
+    for (Execution* e = commands.Front(); e != nullptr; e = commands.Next(*e)) {
+      if (e->sequence_ < first || e->sequence_ > last) continue;
+      if (number == kAll || (e->unit_ != nullptr && e->unit_->number == number)) return true;
+    }
+  }
+  return false;
+}
+
+void DeviceView::OnCheckDrains() {
+  // A resumed task may wait again, so the list is taken first.
+  for (Drain* drain : std::exchange(drains_, {})) {
+    if (drain->AnyLeft()) {
+      drains_.push_back(drain);
+    } else {
+      drain->waiter.resume();
+    }
+  }
+}
+
+}  // namespace pollux::scsi

@@ -1,0 +1,129 @@
+#pragma once
+#include <array>
+#include <coroutine>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/block/block_device.h"
+#include "core/task_group.h"
+#include "targets/scsi/nexus.h"
+#include "targets/scsi/unit_attention.h"
+
+namespace pollux::scsi {
+
+inline constexpr int kLunsMax = 256;
+
+// What commands say of a disk, taken down on the control loop when the LUN is attached. The size is
+// not here: the channel knows it.
+struct DiskFacts {
+  std::string device_name;
+  std::string product;  // Sixteen printable ASCII characters.
+  Uuid uuid;
+  uint32_t block_bytes = 512;
+  uint8_t physical_exponent = 0;  // Physical block = block << exponent.
+  Limits limits;
+  bool read_only = false;
+  bool volatile_cache = false;
+  bool flush = false;
+  bool unmap = false;
+  bool write_zeroes = false;
+  bool compare_and_write = false;
+
+  static std::shared_ptr<const DiskFacts> Of(const BlockDevice& device);
+};
+
+// A LUN on one reactor.
+struct LogicalUnit {
+  int number;
+  BlockChannel* channel;
+  std::shared_ptr<const DiskFacts> disk;
+};
+
+// What one reactor knows of a target device. Its reactor only, apart from the constructor.
+class DeviceView {
+ public:
+  using Views = std::vector<std::unique_ptr<DeviceView>>;
+
+  // `views` are those of all reactors, this one among them; complete before the first command.
+  DeviceView(std::string device_name, Reactor& reactor, const Views& views)
+      : device_name_(std::move(device_name)),
+        reactor_(reactor),
+        views_(views),
+        check_drains_(*this) {}
+  ~DeviceView();
+
+  const std::string& device_name() const { return device_name_; }
+  Reactor& reactor() { return reactor_; }
+
+  // Null when there is no such LUN, or it is pending.
+  LogicalUnit* Find(int number) { return units_[static_cast<size_t>(number)].get(); }
+
+  // Every nexus hears that the set of LUNs changed.
+  void Attach(std::unique_ptr<LogicalUnit> unit);
+  // No new command gets there; those in flight end with LOGICAL UNIT NOT SUPPORTED as soon as
+  // device and transport let go of their buffers. Done when all have ended.
+  Task<void> Detach(int number);
+
+  void AddNexus(Nexus::Impl& nexus);
+  void RemoveNexus(Nexus::Impl& nexus);
+  void Tell(int number, UnitAttention condition);  // Every nexus.
+
+  // --- Task management: the commands of one LUN, or of all (kAll), and of one nexus, or of all
+  // (null), on every reactor.
+  static constexpr int kAll = -1;
+  static constexpr uint64_t kEvery = UINT64_MAX;
+  // Ends them; when `reset`, the unit attention is queued and mode parameters go back to their
+  // defaults.
+  Task<void> AbortEverywhere(int number, bool reset, Nexus::Impl* asker);
+  // Waits for those that are in flight here now, or only for the one with this sequence number.
+  Task<void> Drained(int number, Nexus::Impl* nexus, uint64_t only = kEvery);
+
+  uint64_t NextSequence() { return next_sequence_++; }
+  void OnCommandEnded() {
+    if (!drains_.empty() && !check_drains_.deferred()) reactor_.Defer(check_drains_);
+  }
+
+  // What task management has under way; the target device waits for it before it goes.
+  TaskGroup& tasks() { return tasks_; }
+
+ private:
+  // Waits until none of the commands that it describes is left.
+  struct Drain {
+    DeviceView& view;
+    int number;
+    Nexus::Impl* nexus;
+    uint64_t first, last;  // Sequence numbers.
+    std::coroutine_handle<> waiter;
+
+    bool await_ready() const { return !AnyLeft(); }
+    void await_suspend(std::coroutine_handle<> task) {
+      waiter = task;
+      view.drains_.push_back(this);
+    }
+    void await_resume() const {}
+    bool AnyLeft() const;
+  };
+  class CheckDrains final : public Deferred {
+   public:
+    explicit CheckDrains(DeviceView& view) : view_(view) {}
+    void RunDeferred() override { view_.OnCheckDrains(); }
+
+   private:
+    DeviceView& view_;
+  };
+  void OnCheckDrains();
+  void AbortHere(int number, bool reset, Nexus::Impl* asker);
+
+  const std::string device_name_;
+  Reactor& reactor_;
+  const Views& views_;
+  std::array<std::unique_ptr<LogicalUnit>, kLunsMax> units_;
+  std::vector<Nexus::Impl*> nexuses_;
+  uint64_t next_sequence_ = 0;
+  std::vector<Drain*> drains_;
+  CheckDrains check_drains_;
+  TaskGroup tasks_;
+};
+
+}  // namespace pollux::scsi

@@ -1,0 +1,277 @@
+#include "targets/scsi/execution.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "targets/scsi/nexus_impl.h"
+#include "targets/scsi/parameter_data.h"
+
+namespace pollux::scsi {
+
+// Stops the I/O of a command that was aborted. Made when that happens, which is rare. The command
+// does not end before this has, since it points to the command's I/O.
+class Execution::AbortIo final : public IoRequest {
+ public:
+  explicit AbortIo(Execution& owner) : owner_(owner) {
+    type = IoType::kAbort;
+    abort_target = &owner.io;
+  }
+  void OnComplete() override {
+    Execution& owner = owner_;
+    owner.abort_io_ = nullptr;
+    delete this;
+    if (std::exchange(owner.io_done_, false)) owner.OnIoComplete();
+  }
+
+ private:
+  Execution& owner_;
+};
+
+Execution::Execution(Command& command) : io(*this), command_(command) {}
+
+Execution::~Execution() { CHECK(state_ == State::kIdle, "a command was destroyed in flight"); }
+
+DeviceView& Execution::view() { return nexus_->view; }
+const Nexus::Identity& Execution::identity() { return nexus_->identity; }
+size_t Execution::buffer_bytes() const { return nexus_->buffers.buffer_bytes(); }
+
+UnitAttentions& Execution::unit_attentions() {
+  return nexus_->unit_attentions[static_cast<size_t>(unit_->number)];
+}
+
+void Execution::ReportedLunsWereRead() {
+  for (UnitAttentions& of_lun : nexus_->unit_attentions) {
+    of_lun.Clear(UnitAttention::kReportedLunsChanged);
+  }
+}
+
+bool Execution::descriptor_sense() const {
+  return unit_ != nullptr && nexus_->descriptor_sense[static_cast<size_t>(unit_->number)];
+}
+
+void Execution::set_descriptor_sense(bool on) {
+  nexus_->descriptor_sense[static_cast<size_t>(unit_->number)] = on;
+}
+
+void Execution::Start(Nexus::Impl& nexus, LogicalUnit* unit) {
+  CHECK(state_ == State::kIdle, "a command was started twice");
+  nexus_ = &nexus;
+  unit_ = unit;
+  sequence_ = nexus.view.NextSequence();
+  transfer = {};
+  state_ = State::kRunning;
+  early_ = Early::kNo;
+  last_ = false;
+  command_.status = ScsiStatus::kGood;
+  command_.sense_bytes = 0;
+  command_.data_bytes = 0;
+  nexus.in_flight.PushBack(*this);
+}
+
+// What the transport tells of a command that has ended meanwhile, or was aborted, changes nothing.
+void Execution::DataOutArrived() {
+  if (state_ != State::kAwaitDataOut) return;
+  if (early_ != Early::kNo) return Later(Todo::kStep);
+  in_downcall_ = true;
+  GoOn();
+  in_downcall_ = false;
+}
+
+void Execution::DataInSent() {
+  if (state_ != State::kAwaitDataIn) return;
+  if (last_) return Finish();
+  if (early_ != Early::kNo) return Later(Todo::kStep);
+  in_downcall_ = true;
+  GoOn();
+  in_downcall_ = false;
+}
+
+void Execution::EndEarly(Early why, bool transport_let_go) {
+  if (state_ == State::kIdle) return;
+  if (early_ == Early::kNo) early_ = why;
+  switch (state_) {
+    case State::kIdle:
+    case State::kRunning:  // In the reactor's list: it will see.
+      return;
+    case State::kAwaitBuffer:
+      nexus_->buffers.CancelWait(*this);
+      return Later(Todo::kStep);
+    case State::kAwaitDataOut:
+    case State::kAwaitDataIn:
+      if (transport_let_go) return Later(Todo::kStep);
+      return command_.OnEndWanted();
+    case State::kAwaitIo:
+      // A device that goes ends its I/O by itself.
+      if (why != Early::kAborted || abort_io_ != nullptr || io_done_) return;
+      abort_io_ = new AbortIo(*this);
+      return unit_->channel->Submit(*abort_io_);
+  }
+}
+
+void Execution::Later(Todo todo) {
+  state_ = State::kRunning;
+  todo_ = todo;
+  nexus_->view.reactor().Defer(*this);
+}
+
+void Execution::RunDeferred() {
+  if (todo_ == Todo::kStatus) return Upcall(Todo::kStatus);
+  if (early_ != Early::kNo) return EndNowEarly();
+  if (todo_ == Todo::kStep) return GoOn();
+  Upcall(todo_);
+}
+
+// The transport may free the command, or start it anew, from within an upcall: nothing of this
+// object is touched after one.
+void Execution::Upcall(Todo todo) {
+  if (in_downcall_) return Later(todo);
+  const std::span<const iovec> view(parts.data(), part_count_);
+  switch (todo) {
+    case Todo::kStep:
+      return GoOn();
+    case Todo::kDataOut:
+      state_ = State::kAwaitDataOut;
+      return command_.OnDataOutWanted(data_offset_, view);
+    case Todo::kDataIn:
+      state_ = State::kAwaitDataIn;
+      return command_.OnDataIn(data_offset_, view, last_);
+    case Todo::kStatus:
+      Finish();
+      return command_.OnStatus();
+  }
+}
+
+void Execution::GoOn() {
+  state_ = State::kRunning;
+  next_(*this);
+}
+
+void Execution::OnBuffer(std::byte* buffer) {
+  buffer_ = buffer;
+  Later(Todo::kStep);
+}
+
+void Execution::OnIoComplete() {
+  if (abort_io_ != nullptr) {
+    io_done_ = true;
+    return;
+  }
+  if (early_ != Early::kNo) return EndNowEarly();
+  GoOn();
+}
+
+void Execution::EndNowEarly() {
+  if (early_ == Early::kUnitGone) {
+    return EndWithSense(IllegalRequest(AdditionalSense::kUnitNotSupported));
+  }
+  command_.status = ScsiStatus::kTaskAborted;
+  command_.sense_bytes = 0;
+  Upcall(Todo::kStatus);
+}
+
+void Execution::Finish() {
+  ReturnLoan();
+  if (buffer_ != nullptr) nexus_->buffers.Give(std::exchange(buffer_, nullptr));
+  state_ = State::kIdle;
+  nexus_->in_flight.Remove(*this);
+  nexus_->view.OnCommandEnded();
+}
+
+void Execution::EndGood() { Upcall(Todo::kStatus); }
+
+void Execution::EndWithSense(const Sense& sense) {
+  command_.status = ScsiStatus::kCheckCondition;
+  command_.sense_bytes = EncodeSense(sense, descriptor_sense(), command_.sense);
+  Upcall(Todo::kStatus);
+}
+
+void Execution::EndWithIo(IoStatus status, bool write) {
+  command_.data_bytes = transfer.offset;
+  if (status == IoStatus::kNoResources) {
+    command_.status = ScsiStatus::kBusy;
+    return Upcall(Todo::kStatus);
+  }
+  Sense sense = SenseOfIo(status, write);
+  // A burst of one block is known to be the bad one.
+  if (status == IoStatus::kMediumError && transfer.burst_blocks == 1) {
+    sense.information = transfer.lba;
+  }
+  EndWithSense(sense);
+}
+
+void Execution::TakeBuffer(Step next) {
+  if (buffer_ == nullptr) buffer_ = nexus_->buffers.TryTake();
+  if (buffer_ != nullptr) return next(*this);
+  next_ = next;
+  state_ = State::kAwaitBuffer;
+  nexus_->buffers.Wait(*this);
+}
+
+void Execution::WantDataOut(uint64_t offset, std::span<const iovec> data, Step next) {
+  next_ = next;
+  data_offset_ = offset;
+  part_count_ = static_cast<uint8_t>(data.size());
+  std::copy(data.begin(), data.end(), parts.begin());
+  Upcall(Todo::kDataOut);
+}
+
+void Execution::SendDataIn(uint64_t offset, std::span<const iovec> data, bool last, Step next) {
+  next_ = next;
+  data_offset_ = offset;
+  part_count_ = static_cast<uint8_t>(data.size());
+  std::copy(data.begin(), data.end(), parts.begin());
+  last_ = last;
+  Upcall(Todo::kDataIn);
+}
+
+void Execution::Submit(Step next) {
+  next_ = next;
+  state_ = State::kAwaitIo;
+  unit_->channel->Submit(io);
+}
+
+void Execution::SubmitBuffer(IoType type, uint64_t lba, uint64_t blocks, Step next, size_t at) {
+  const size_t bytes = static_cast<size_t>(blocks * block_bytes());
+  CHECK(at + bytes <= buffer_bytes());
+  parts[0] = {buffer_ + at, bytes};
+  io.type = type;
+  io.fua = type == IoType::kWrite && transfer.fua;
+  io.lba = lba;
+  io.blocks = blocks;
+  io.data = {parts.data(), 1};
+  Submit(next);
+}
+
+void Execution::SubmitRange(IoType type, uint64_t lba, uint64_t blocks, Step next) {
+  io.type = type;
+  io.fua = false;
+  io.lba = lba;
+  io.blocks = blocks;
+  io.data = {};
+  Submit(next);
+}
+
+void Execution::ReturnLoan() {
+  if (loan.part_count == 0) return;
+  unit_->channel->Return(loan);
+  loan.part_count = 0;
+}
+
+void Execution::SendParameterData(const ParameterData& data, uint64_t allocation_length) {
+  command_.data_bytes = std::min<uint64_t>(data.size(), allocation_length);
+  const uint64_t bytes = std::min<uint64_t>(command_.data_bytes, command_.data_in_max);
+  if (bytes == 0) return EndGood();
+  const iovec part{data.data(), static_cast<size_t>(bytes)};
+  SendDataIn(0, {&part, 1}, /*last=*/true, nullptr);
+}
+
+void Execution::FetchParameterList(uint32_t bytes, Step next) {
+  if (bytes > buffer_bytes() || bytes > command_.data_out_max) {
+    return EndWithSense(IllegalRequest(AdditionalSense::kParameterListLengthError));
+  }
+  command_.data_bytes = bytes;
+  const iovec part{buffer_, bytes};
+  WantDataOut(0, {&part, 1}, next);
+}
+
+}  // namespace pollux::scsi

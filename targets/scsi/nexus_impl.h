@@ -1,0 +1,36 @@
+#pragma once
+#include <array>
+#include <bitset>
+#include <memory>
+
+#include "targets/scsi/device_view.h"
+#include "targets/scsi/execution.h"
+
+namespace pollux::scsi {
+
+struct Nexus::Impl {
+  Impl(DeviceView& device_view, BufferPool& pool, Identity who)
+      : view(device_view), buffers(pool), identity(std::move(who)) {}
+
+  DeviceView& view;
+  BufferPool& buffers;
+  const Identity identity;
+
+  IntrusiveList<Execution, &Execution::node_> in_flight;
+  std::array<UnitAttentions, kLunsMax> unit_attentions;
+  // The D_SENSE bit of the control mode page, which is each nexus's own (VPD page 87h).
+  std::bitset<kLunsMax> descriptor_sense;
+
+  // Task management that outlives the nexus finds `alive` false, and tells nobody.
+  std::shared_ptr<bool> alive = std::make_shared<bool>(true);
+
+  void Start(Command& command);
+  Task<void> Manage(TaskFunction function, uint64_t lun, Command* task,
+                    std::function<void(TaskFunctionResult)> done);
+  // Ends the commands of a LUN, or of all (DeviceView::kAll).
+  void AbortAll(int number, Execution::Early why, bool transport_let_go);
+  // SAM-5 §4.7, for the addressing methods that we report. -1: no LUN of ours.
+  static int DecodeLun(uint64_t lun);
+};
+
+}  // namespace pollux::scsi

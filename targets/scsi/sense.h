@@ -1,0 +1,67 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "core/block/io_status.h"
+#include "targets/scsi/scsi_spec.h"
+
+namespace pollux::scsi {
+
+// ADDITIONAL SENSE CODE in the high byte, its QUALIFIER in the low one. SPC-4 annex F.
+enum class AdditionalSense : uint16_t {
+  kNone = 0x0000,
+  kWriteError = 0x0c00,
+  kInvalidFieldInInformationUnit = 0x0e03,
+  kUnrecoveredReadError = 0x1100,
+  kParameterListLengthError = 0x1a00,
+  kMiscompareDuringVerify = 0x1d00,
+  kInvalidOpcode = 0x2000,
+  kLbaOutOfRange = 0x2100,
+  kInvalidFieldInCdb = 0x2400,
+  kUnitNotSupported = 0x2500,
+  kInvalidFieldInParameterList = 0x2600,
+  kWriteProtected = 0x2700,
+  kSpaceAllocationFailed = 0x2707,
+  kPowerOn = 0x2900,
+  kResetFunctionOccurred = 0x2903,
+  kCapacityChanged = 0x2a09,
+  kCommandTimeout = 0x2e02,
+  kSavingNotSupported = 0x3900,
+  kInquiryDataChanged = 0x3f03,
+  kReportedLunsChanged = 0x3f0e,
+  kInternalTargetFailure = 0x4400,
+};
+
+// Where the wrong field is. SPC-4 §4.5.2.4.2.
+struct FieldPointer {
+  bool in_cdb = true;  // Else in the parameter list.
+  uint16_t byte = 0;
+  int bit = -1;  // The most significant bit of the field; -1: the whole byte.
+};
+
+// What a CHECK CONDITION says.
+struct Sense {
+  SenseKey key = SenseKey::kNoSense;
+  AdditionalSense code = AdditionalSense::kNone;
+  std::optional<FieldPointer> field;
+  std::optional<uint64_t> information;
+};
+
+inline Sense IllegalRequest(AdditionalSense code) { return {SenseKey::kIllegalRequest, code}; }
+inline Sense InvalidFieldInCdb(uint16_t byte, int bit = -1) {
+  return {SenseKey::kIllegalRequest, AdditionalSense::kInvalidFieldInCdb,
+          FieldPointer{true, byte, bit}};
+}
+inline Sense InvalidFieldInParameterList(uint16_t byte, int bit = -1) {
+  return {SenseKey::kIllegalRequest, AdditionalSense::kInvalidFieldInParameterList,
+          FieldPointer{false, byte, bit}};
+}
+
+// Writes sense data and returns its length: fixed format, or descriptor format (D_SENSE).
+size_t EncodeSense(const Sense& sense, bool descriptor_format, std::span<uint8_t> out);
+
+// What an I/O's failure means to an initiator. kNoResources has no sense data: it is BUSY.
+Sense SenseOfIo(IoStatus status, bool write);
+
+}  // namespace pollux::scsi
