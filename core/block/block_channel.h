@@ -68,6 +68,13 @@ class BlockChannel {
   size_t in_flight() const { return in_flight_.size() + held_.size() + ended_count_; }
   size_t loans() const { return loans_; }
   const IoCounters& counters() const { return counters_; }
+  // Forgets the least and the greatest latency so far. On this channel's reactor, the one writer.
+  void ResetExtremes() {
+    for (IoCounters::PerType* type : {&counters_.read, &counters_.write, &counters_.unmap}) {
+      type->latency_max_ns.store(0, std::memory_order_relaxed);
+      type->latency_min_ns.store(0, std::memory_order_relaxed);
+    }
+  }
 
  protected:
   // Executes one request that was checked. It ends with Complete(request, status), at once or
@@ -114,6 +121,11 @@ class BlockChannel {
     void await_resume() noexcept {}
   };
 
+  // The common case, in few instructions: a read, write or compare of one segment, which needs no
+  // splitting, while nothing is special about the channel.
+  bool IsPlain(const IoRequest& request) const;
+  void UpdatePlain();
+  void SubmitOther(IoRequest& request);
   IoStatus Check(const IoRequest& request) const;
   IoStatus CheckData(const IoRequest& request) const;
   bool FitsWhole(const IoRequest& request) const;
@@ -139,6 +151,7 @@ class BlockChannel {
   bool HasOverlapInFlight() const;
 
   // For DeviceRegistry.
+  void Resize(uint64_t blocks);
   void StartRemoving();
   bool IsDrained() const;
   void AwaitDrain(std::coroutine_handle<> waiter);
@@ -159,6 +172,8 @@ class BlockChannel {
   uint64_t compare_and_write_blocks_max_ = UINT64_MAX;
   // The most blocks that go to the device in one piece, by IoType. 0: never as it is.
   std::array<uint64_t, kIoTypeCount> whole_blocks_max_{};
+  // The same for IsPlain: 0 also while the channel is in a special state. No more than the device.
+  std::array<uint64_t, kIoTypeCount> plain_blocks_max_{};
 
   bool removing_ = false;
   bool resetting_ = false;
@@ -180,6 +195,16 @@ class BlockChannel {
   std::unique_ptr<IoSplitter> splitter_;
   std::unique_ptr<CompareAndWriter> compare_and_writer_;
   IoCounters counters_;
+  // Where a type counts, or null.
+  const std::array<IoCounters::PerType*, kIoTypeCount> counters_of_{
+      &counters_.read,   // kRead
+      &counters_.write,  // kWrite
+      nullptr,           // kFlush
+      &counters_.unmap,  // kUnmap
+      &counters_.write,  // kWriteZeroes
+      &counters_.read,   // kCompare
+      &counters_.write,  // kCompareAndWrite
+  };
 };
 
 }  // namespace pollux
