@@ -116,6 +116,10 @@ Result<std::string> Client::Receive(uint64_t timeout_ns) {
   }
 }
 
+Status Client::AwaitAnswer(uint64_t timeout_ns) {
+  return WaitFor(POLLIN, clock_.NowNs() + timeout_ns);
+}
+
 void Client::ShutdownSend() { shutdown(fd(), SHUT_WR); }
 
 }  // namespace pollux::rpc

@@ -27,6 +27,8 @@ class Client {
   // EBADMSG when it sends something else than JSON. After an error the connection is of no more
   // use, apart from ETIMEDOUT.
   Result<std::string> Receive(uint64_t timeout_ns);
+  // Returns when there is something to receive from the socket.
+  Status AwaitAnswer(uint64_t timeout_ns);
   // No more will be sent; the answers may still be received.
   void ShutdownSend();
 
