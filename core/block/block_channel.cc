@@ -108,6 +108,7 @@ BlockChannel::BlockChannel(BlockDevice& device, Reactor& reactor)
     device.range_lock_->Join(reactor.index(), *this);
     compare_and_writer_ = std::make_unique<CompareAndWriter>(*this, *device.range_lock_);
   }
+  UpdatePlain();
 }
 
 BlockChannel::~BlockChannel() {
@@ -119,14 +120,39 @@ void BlockChannel::Submit(IoRequest& request) {
   CHECK(request.channel_ == nullptr, "a request was submitted while it is in flight");
   request.channel_ = this;
   request.submitted_ns_ = now_ns_ != 0 ? now_ns_ : reactor_.NowNs();
-  if (const IoStatus status = Check(request); status != IoStatus::kSuccess) [[unlikely]] {
+  if (!IsPlain(request)) [[unlikely]]
+    return SubmitOther(request);
+  in_flight_.PushBack(request);
+  request.place_ = IoRequest::Place::kDevice;
+  DoSubmit(request);
+}
+
+bool BlockChannel::IsPlain(const IoRequest& request) const {
+  if (Index(request.type) >= kIoTypeCount || request.data.size() != 1) return false;
+  const iovec& segment = request.data[0];
+  // No blocks at all count as too many.
+  return request.blocks - 1 < plain_blocks_max_[Index(request.type)] &&
+         request.lba <= blocks_ - request.blocks && request.metadata == nullptr &&
+         segment.iov_base != nullptr && segment.iov_len == request.blocks * data_block_bytes_;
+}
+
+void BlockChannel::UpdatePlain() {
+  plain_blocks_max_.fill(0);
+  if (removing_ || resetting_ || range_locked_ || boundary_blocks_ > 0) return;
+  for (const IoType type : {IoType::kRead, IoType::kWrite, IoType::kCompare}) {
+    if (read_only_ && type == IoType::kWrite) continue;
+    plain_blocks_max_[Index(type)] = std::min(whole_blocks_max_[Index(type)], blocks_);
+  }
+}
+
+// Everything is checked here, and told apart.
+void BlockChannel::SubmitOther(IoRequest& request) {
+  if (const IoStatus status = Check(request); status != IoStatus::kSuccess) {
     return Complete(request, status);
   }
-  if (resetting_ || range_locked_) [[unlikely]] {
-    if (MustHold(request)) {
-      request.place_ = IoRequest::Place::kHeld;
-      return held_.PushBack(request);
-    }
+  if ((resetting_ || range_locked_) && MustHold(request)) {
+    request.place_ = IoRequest::Place::kHeld;
+    return held_.PushBack(request);
   }
   Start(request);
 }
@@ -244,23 +270,9 @@ void BlockChannel::Count(const IoRequest& request) {
   if (request.status != IoStatus::kSuccess) [[unlikely]] {
     return AddRelaxed(counters_.errors[static_cast<size_t>(request.status)], 1);
   }
-  const uint64_t bytes = request.blocks * block_bytes_;
-  const uint64_t latency_ns = now_ns_ - request.submitted_ns_;
-  switch (request.type) {
-    case IoType::kRead:
-    case IoType::kCompare:
-      return CountOne(counters_.read, bytes, latency_ns);
-    case IoType::kWrite:
-    case IoType::kWriteZeroes:
-    case IoType::kCompareAndWrite:
-      return CountOne(counters_.write, bytes, latency_ns);
-    case IoType::kUnmap:
-      return CountOne(counters_.unmap, bytes, latency_ns);
-    case IoType::kFlush:
-    case IoType::kReset:
-    case IoType::kAbort:
-      return;
-  }
+  IoCounters::PerType* const counters = counters_of_[Index(request.type)];
+  if (counters == nullptr) return;
+  CountOne(*counters, request.blocks * block_bytes_, now_ns_ - request.submitted_ns_);
 }
 
 bool BlockChannel::TryLend(Loan& loan) {
@@ -326,6 +338,7 @@ void BlockChannel::AbortAll() {
 void BlockChannel::StartReset(IoRequest& reset) {
   reset.place_ = IoRequest::Place::kNowhere;  // Not with the device yet.
   resetting_ = attention_ = true;
+  UpdatePlain();
   AbortAll();
   Attend();
 }
@@ -346,6 +359,7 @@ void BlockChannel::Attend() {
       }
       if (in_flight_.empty()) {
         resetting_ = false;
+        UpdatePlain();
         ReleaseHeld();
       }
     }
@@ -378,12 +392,14 @@ void BlockChannel::LockRange(uint64_t lba, uint64_t blocks) {
   range_locked_ = lock_wanted_ = attention_ = true;
   locked_lba_ = lba;
   locked_blocks_ = blocks;
+  UpdatePlain();
   Attend();
 }
 
 void BlockChannel::UnlockRange() {
   CHECK(range_locked_ && !lock_wanted_);
   range_locked_ = false;
+  UpdatePlain();
   ReleaseHeld();
 }
 
@@ -396,8 +412,14 @@ bool BlockChannel::HasOverlapInFlight() const {
   return false;
 }
 
+void BlockChannel::Resize(uint64_t blocks) {
+  blocks_ = blocks;
+  UpdatePlain();
+}
+
 void BlockChannel::StartRemoving() {
   removing_ = true;
+  UpdatePlain();
   while (IoRequest* request = held_.PopFront()) Complete(*request, IoStatus::kGone);
   if (!in_flight_.empty()) reactor_.ArmTimerIn(removal_timer_, kRemovalPatienceNs);
 }

@@ -200,7 +200,7 @@ Task<Status> DeviceRegistry::Resize(BlockDevice& device, uint64_t blocks) {
   // Whoever sees the new size may use it at once, so channels know a larger one first.
   for (auto& reactor : reactors_) {
     auto resize = [&device, blocks, r = reactor.get()] {
-      device.channel(r->index())->blocks_ = blocks;
+      device.channel(r->index())->Resize(blocks);
     };
     co_await RunOn(*reactor, resize);
     if (device.state_ != BlockDevice::State::kReady) {

@@ -1,6 +1,8 @@
 #include "drivers/null/null_disk.h"
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -11,6 +13,10 @@ namespace {
 
 constexpr uint64_t kMib = 1 << 20;
 
+// Zeroes to lend: nobody writes them.
+constexpr size_t kZeroesBytes = 64 << 10;
+alignas(4096) constexpr std::byte kZeroes[kZeroesBytes] = {};
+
 class NullChannel final : public BlockChannel {
  public:
   NullChannel(BlockDevice& device, Reactor& reactor)
@@ -18,14 +24,25 @@ class NullChannel final : public BlockChannel {
 
  private:
   void DoSubmit(IoRequest& request) override {
-    if (request.type == IoType::kRead) {
-      // The buffer may hold what another host read before.
-      for (const iovec& part : request.data) memset(part.iov_base, 0, part.iov_len);
-      if (request.metadata != nullptr) {
-        memset(request.metadata, 0, request.blocks * metadata_bytes_);
-      }
-    }
+    if (request.type == IoType::kRead) Zero(request);
     Complete(request, IoStatus::kSuccess);
+  }
+
+  // The buffers may hold what another host read before.
+  void Zero(IoRequest& request) {
+    for (const iovec& part : request.data) memset(part.iov_base, 0, part.iov_len);
+    if (request.metadata != nullptr) memset(request.metadata, 0, request.blocks * metadata_bytes_);
+  }
+
+  bool DoLend(Loan& loan) override {
+    uint64_t left = loan.blocks * data_block_bytes();
+    if (loan.write || left > std::size(loan.parts) * kZeroesBytes) return false;
+    for (; left > 0; left -= loan.parts[loan.part_count++].iov_len) {
+      // The borrower only reads: an iovec has no const.
+      loan.parts[loan.part_count] = {const_cast<std::byte*>(kZeroes),
+                                     static_cast<size_t>(std::min<uint64_t>(left, kZeroesBytes))};
+    }
+    return true;
   }
 
   const uint32_t metadata_bytes_;
