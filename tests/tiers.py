@@ -90,7 +90,8 @@ def run(command, timeout, log=None, env=None, cwd=ROOT):
 
 
 def build(preset, targets=()):
-    """Configures and builds a preset, all of it or some targets. Says whether that succeeded."""
+    """Configures and builds a preset: all of it, or some targets, which may be a function that names
+    them after the configuration. Says whether that succeeded."""
     started = time.monotonic()
     directory = ROOT / BUILD_DIR[preset]
     directory.mkdir(exist_ok=True)
@@ -101,7 +102,7 @@ def build(preset, targets=()):
         code = run(["cmake", "--preset", preset], BUILD_TIMEOUT, log, env)
         if code == 0:
             command = ["cmake", "--build", "--preset", preset, "--parallel", str(jobs())]
-            for target in targets(preset) if callable(targets) else targets:
+            for target in targets() if callable(targets) else targets:
                 command += ["--target", target]
             code = run([*command, "--", "-k", "0"], BUILD_TIMEOUT, log, env)
     say(f"{'ok  ' if code == 0 else 'FAIL'}  build {preset}, {time.monotonic() - started:.0f} s")
@@ -117,7 +118,11 @@ def build(preset, targets=()):
 # GoogleTest programs.
 
 
-def unit_tests(preset):
+# What threads share is below the targets; their tests run under TSan too when that is asked for.
+TSAN_TESTS = re.compile(r"pollux_(core|drivers|rpc)")
+
+
+def unit_tests(preset, options):
     """The names of the unit tests of a configured preset; the program of `name` is `name`_test."""
     listing = subprocess.run(
         ["ctest", "--test-dir", BUILD_DIR[preset], "--show-only=json-v1"],
@@ -125,11 +130,10 @@ def unit_tests(preset):
         capture_output=True,
         check=True,
     )
-    return [test["name"] for test in json.loads(listing.stdout)["tests"]]
-
-
-def unit_programs(preset):
-    return [f"{name}_test" for name in unit_tests(preset)]
+    names = [test["name"] for test in json.loads(listing.stdout)["tests"]]
+    if preset == "tsan" and not (options.tsan or options.nightly):
+        names = [name for name in names if TSAN_TESTS.match(name)]
+    return names
 
 
 # The line that ends a case. The summary at the end repeats failures without their time.
@@ -170,7 +174,7 @@ def unit(preset, options):
         return Count()  # An expression for pytest.
     total = Count()
     with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        names = unit_tests(preset)
+        names = unit_tests(preset, options)
         for count, text in pool.map(lambda name: run_unit_program(preset, name, pattern), names):
             total += count
             if not pattern or count != Count():
@@ -209,6 +213,13 @@ def pytest(preset, options, *paths):
 # Tiers.
 
 
+def sanitized_unit(preset, options):
+    def programs():
+        return [f"{name}_test" for name in unit_tests(preset, options)]
+
+    return checked_build(preset, programs, lambda: unit(preset, options))
+
+
 def checked_build(preset, targets, tests):
     """A tier that was not built has failed, once; its tests do not run."""
     return tests() if build(preset, targets) else Count(failed=1)
@@ -231,7 +242,7 @@ def end_to_end(options):
 
 def asan_unit(options):
     heading("unit tests under the address and undefined-behaviour sanitizers")
-    return checked_build("asan", unit_programs, lambda: unit("asan", options))
+    return sanitized_unit("asan", options)
 
 
 def asan_end_to_end(options):
@@ -241,7 +252,7 @@ def asan_end_to_end(options):
 
 def tsan_unit(options):
     heading("unit tests under the thread sanitizer")
-    return checked_build("tsan", unit_programs, lambda: unit("tsan", options))
+    return sanitized_unit("tsan", options)
 
 
 def vm(options):
