@@ -57,6 +57,7 @@ inline constexpr const char* kProtoFiles[] = {
 }  // namespace pollux::rpc
 ")
   set(binpb ${PROJECT_BINARY_DIR}/share/pollux/pollux.binpb)
+  set(POLLUX_DESCRIPTOR_SET ${binpb} PARENT_SCOPE)  # Where it lies, for who embeds it.
   file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/share/pollux)
   add_custom_command(
     OUTPUT ${outputs} ${binpb}

@@ -1,0 +1,48 @@
+#include "cli/options.h"
+
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdlib>
+
+namespace pollux::cli {
+namespace {
+
+constexpr double kSecondsMax = 1e6;
+
+Result<uint64_t> ParseTimeout(const std::string& word) {
+  char* end = nullptr;
+  const double seconds = std::strtod(word.c_str(), &end);
+  if (word.empty() || *end != '\0' || !std::isfinite(seconds) || seconds <= 0 ||
+      seconds > kSecondsMax) {
+    return InvalidField("-t", word, "must be a number of seconds, up to %.0f", kSecondsMax);
+  }
+  return static_cast<uint64_t>(seconds * 1e9);
+}
+
+}  // namespace
+
+std::string DefaultSocket() {
+  if (geteuid() == 0) return "/run/pollux/pollux.sock";
+  const char* runtime = std::getenv("XDG_RUNTIME_DIR");
+  if (runtime != nullptr && *runtime == '/') return std::string(runtime) + "/pollux/pollux.sock";
+  const char* home = std::getenv("HOME");
+  return std::string(home != nullptr ? home : "/tmp") + "/.cache/pollux/pollux.sock";
+}
+
+Result<bool> TakeOption(const Words& words, size_t& at, Options& options) {
+  const std::string& word = words[at];
+  if (word == "--help" || word == "-h") return options.help = true;
+  if (word == "--json") return options.json = true;
+  if (word != "-s" && word != "-t") return false;
+  if (at + 1 == words.size()) return InvalidArgument("%s needs a value", word);
+  const std::string& value = words[++at];
+  if (word == "-s") {
+    options.socket = value;
+  } else {
+    ASSIGN_OR_RETURN(options.timeout_ns, ParseTimeout(value));
+  }
+  return true;
+}
+
+}  // namespace pollux::cli
