@@ -53,6 +53,7 @@ class MemoryChannel final : public BlockChannel {
   IoStatus Read(const IoRequest& request) {
     const std::byte* from = BlockAt(request.lba);
     for (const iovec& part : request.data) {
+      if (part.iov_len == 0) continue;  // It may be null.
       memcpy(part.iov_base, from, part.iov_len);
       from += part.iov_len;
     }
@@ -65,6 +66,7 @@ class MemoryChannel final : public BlockChannel {
   IoStatus Write(const IoRequest& request) {
     std::byte* to = BlockAt(request.lba);
     for (const iovec& part : request.data) {
+      if (part.iov_len == 0) continue;
       memcpy(to, part.iov_base, part.iov_len);
       to += part.iov_len;
     }
@@ -86,6 +88,7 @@ class MemoryChannel final : public BlockChannel {
     const std::byte* const begin = BlockAt(request.lba);
     const std::byte* at = begin;
     for (const iovec& part : request.data) {
+      if (part.iov_len == 0) continue;
       const auto* expected = static_cast<const std::byte*>(part.iov_base);
       if (memcmp(at, expected, part.iov_len) != 0) {
         const auto [found, want] = std::mismatch(at, at + part.iov_len, expected);

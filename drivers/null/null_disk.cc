@@ -30,7 +30,9 @@ class NullChannel final : public BlockChannel {
 
   // The buffers may hold what another host read before.
   void Zero(IoRequest& request) {
-    for (const iovec& part : request.data) memset(part.iov_base, 0, part.iov_len);
+    for (const iovec& part : request.data) {
+      if (part.iov_len > 0) memset(part.iov_base, 0, part.iov_len);
+    }
     if (request.metadata != nullptr) memset(request.metadata, 0, request.blocks * metadata_bytes_);
   }
 
