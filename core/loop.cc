@@ -26,7 +26,8 @@ void AddRelaxed(std::atomic<uint64_t>& counter, uint64_t value) {
 class LoopScope {
  public:
   explicit LoopScope(Loop* loop) : previous_(std::exchange(current_loop, loop)) {
-    loop->thread_id_.store(gettid(), std::memory_order_relaxed);
+    thread_local const int id = gettid();
+    loop->thread_id_.store(id, std::memory_order_relaxed);
   }
   ~LoopScope() { current_loop = previous_; }
 
@@ -84,21 +85,26 @@ int Loop::RunTurn(bool may_block) {
   const LoopScope scope(this);
   int work = RunMessages();
   work += RunPollers();
-  if (watched_ > 0) work += RunReady(0);
+  work += RunReady();
   work += timers_.RunDue(NowNs(), kTimersPerTurnMax);
   work += RunDeferredList(deferred_);
   EndTurn();
 
-  const uint64_t now = NowNs();
-  AddRelaxed(work > 0 ? busy_ns_ : idle_ns_, now - turn_ended_ns_);
-  turn_ended_ns_ = now;
+  Account(work > 0 ? busy_ns_ : idle_ns_);
   if (work > 0) {
-    last_work_ns_ = now;
+    last_work_ns_ = turn_ended_ns_;
+    poller_refused_ = false;
   } else if (may_block && !HasWorkLeft() && options_.idle_after_ns != kNever &&
-             now - last_work_ns_ >= options_.idle_after_ns) {
+             turn_ended_ns_ - last_work_ns_ >= options_.idle_after_ns) {
     Block();
   }
   return work;
+}
+
+void Loop::Account(std::atomic<uint64_t>& kind) {
+  const uint64_t now = NowNs();
+  AddRelaxed(kind, now - turn_ended_ns_);
+  turn_ended_ns_ = now;
 }
 
 void Loop::EndTurn() {
@@ -137,8 +143,9 @@ int Loop::RunPollers() {
   return work;
 }
 
-int Loop::RunReady(std::optional<uint64_t> timeout_ns) {
-  ready_count_ = waiter_->Wait(timeout_ns, ready_);
+int Loop::RunReady() {
+  // When the loop has blocked, it was for these.
+  if (ready_count_ == 0 && watched_ > 0) ready_count_ = waiter_->Wait(0, ready_);
   int work = 0;
   for (size_t i = 0; i < ready_count_; ++i) {
     if (ready_[i].handler == nullptr) continue;  // Unwatched earlier in this turn.
@@ -162,32 +169,36 @@ int Loop::RunDeferredList(DeferredList& list) {
 
 // The order matters: announce, then look once more, then block. A sender pushes, then looks for the
 // announcement. One of the two sees the other (both sides are fenced), so no message is slept over.
+// What ends the wait is dealt with by the next turn.
 void Loop::Block() {
   blocking_.store(true, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_seq_cst);
-
-  bool may_block = mailbox_.empty() && !stop_.load(std::memory_order_acquire);
-  bool must_poll = false;
-  for (Poller* poller = pollers_.Front(); poller != nullptr && may_block;
-       poller = pollers_.Next(*poller)) {
-    if (!poller->MayBlock()) may_block = false, must_poll = true;
-  }
-  must_poll_.store(must_poll, std::memory_order_relaxed);
-
-  if (may_block) {
+  if (mailbox_.empty() && !stop_.load(std::memory_order_acquire) && PollersMayBlock()) {
     std::optional<uint64_t> timeout;
     if (const auto deadline = timers_.NextDeadlineNs()) {
       const uint64_t now = NowNs();
       timeout = *deadline > now ? *deadline - now : 0;
     }
     AddRelaxed(blocked_count_, 1);
-    const int work = RunReady(timeout);
-    EndTurn();
-    AddRelaxed(idle_ns_, NowNs() - turn_ended_ns_);
-    turn_ended_ns_ = NowNs();
-    if (work > 0) last_work_ns_ = turn_ended_ns_;
+    ready_count_ = waiter_->Wait(timeout, ready_);
+    Account(idle_ns_);
   }
   blocking_.store(false, std::memory_order_relaxed);
+}
+
+bool Loop::PollersMayBlock() {
+  bool may_block = true;
+  for (Poller* poller = pollers_.Front(); poller != nullptr && may_block;
+       poller = pollers_.Next(*poller)) {
+    may_block = poller->MayBlock();
+  }
+  // A wakeable poller refuses when it has work, and has done it by the next time.
+  must_poll_.store(!may_block && poller_refused_, std::memory_order_relaxed);
+  poller_refused_ = !may_block;
+  // While it is announced that the loop will block, others ring for each message. So one that must
+  // poll does not try again at once.
+  if (!may_block) last_work_ns_ = turn_ended_ns_;
+  return may_block;
 }
 
 bool Loop::TryDeliver(Message& message) {

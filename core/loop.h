@@ -165,10 +165,12 @@ class Loop {
 
   int RunMessages();
   int RunPollers();
-  int RunReady(std::optional<uint64_t> timeout_ns);
+  int RunReady();
   static int RunDeferredList(DeferredList& list);
   void EndTurn();
   bool HasWorkLeft() const;
+  bool PollersMayBlock();
+  void Account(std::atomic<uint64_t>& kind);
   void Block();
   bool TryDeliver(Message& message);
   void FlushOutbox();
@@ -192,7 +194,8 @@ class Loop {
   std::vector<Parcel> outbox_;
   size_t watched_ = 0;
   std::array<Waiter::Ready, 64> ready_;
-  size_t ready_count_ = 0;
+  size_t ready_count_ = 0;       // What the last Wait found, until stage 3 has run.
+  bool poller_refused_ = false;  // To block, with no work since.
   uint64_t last_work_ns_ = 0;
   uint64_t turn_ended_ns_ = 0;
   uint64_t next_poller_id_ = 1;

@@ -1,5 +1,6 @@
 #include "core/status.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "absl/strings/cord.h"
@@ -94,6 +95,12 @@ int ErrnoOfCode(absl::StatusCode code) {
   }
 }
 
+std::string WithoutSeparator(std::string_view text) {
+  std::string result(text);
+  std::replace(result.begin(), result.end(), '\0', '?');
+  return result;
+}
+
 Status Make(absl::StatusCode code, std::string_view message, const ErrorDetail& detail) {
   Status status(code, ToAbsl(message));
   std::string text = std::to_string(detail.error_number);
@@ -117,17 +124,13 @@ Status ErrorOfErrno(int error_number, std::string_view reason) {
 Status ErrorOfField(int error_number, std::string_view field, std::string_view value,
                     std::string_view reason) {
   CHECK(error_number > 0);
-  // A value may come from a peer: it stays short, and without the separator.
-  std::string shown(value.substr(0, 256));
-  for (char& c : shown) {
-    if (c == '\0') c = '?';
-  }
-  const std::string message = absl::StrFormat("%s '%s': %s", field, shown, reason);
-  return Make(CodeOfErrno(error_number), message,
-              {.error_number = error_number,
-               .field = std::string(field),
-               .value = shown,
-               .reason = std::string(reason)});
+  // Both may come from a peer: a value stays short.
+  const std::string name = WithoutSeparator(field);
+  const std::string shown = WithoutSeparator(value.substr(0, 256));
+  const std::string message = absl::StrFormat("%s '%s': %s", name, shown, reason);
+  return Make(
+      CodeOfErrno(error_number), message,
+      {.error_number = error_number, .field = name, .value = shown, .reason = std::string(reason)});
 }
 
 Status Within(std::string_view prefix, const Status& status) {

@@ -106,15 +106,25 @@ inline Task<void> Promise<void>::get_return_object() {
 template <typename T>
 class Completion {
  public:
+  Completion() = default;
+  Completion(const Completion&) = delete;  // Whoever sets it knows its address.
+  Completion& operator=(const Completion&) = delete;
+
   void Set(T value) {
     CHECK(!value_.has_value(), "a completion was set twice");
     value_ = std::move(value);
     if (waiter_) std::exchange(waiter_, {}).resume();
   }
   bool is_set() const { return value_.has_value(); }
-  bool await_ready() const noexcept { return value_.has_value(); }
-  void await_suspend(std::coroutine_handle<> waiter) noexcept { waiter_ = waiter; }
-  T await_resume() { return *std::move(value_); }
+
+  // Apart from the completion, since g++ 12 copies what is awaited when a lambda captured it.
+  struct Awaiter {
+    Completion* completion;
+    bool await_ready() const noexcept { return completion->is_set(); }
+    void await_suspend(std::coroutine_handle<> w) noexcept { completion->waiter_ = w; }
+    T await_resume() { return *std::move(completion->value_); }
+  };
+  Awaiter operator co_await() { return Awaiter{this}; }
 
  private:
   std::optional<T> value_;

@@ -47,7 +47,11 @@ class TaskGroup {
   };
 
   static Detached RunDetached(TaskGroup& group, Task<void> task) {
-    co_await task;
+    {
+      // What the task holds is gone before somebody who waits for it goes on.
+      Task<void> running = std::move(task);
+      co_await running;
+    }
     group.OnDone();
   }
   void OnDone() {

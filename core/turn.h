@@ -46,17 +46,30 @@ class Turn {
   bool taken() const { return taken_; }
 
  private:
+  // The turn passes on; it is never free in between. One that is given back while it is being
+  // passed on goes on from the outer call, or a long queue of short turns would fill the stack.
   void Next() {
     if (waiting_.empty()) {
       taken_ = false;
       return;
     }
-    const std::coroutine_handle<> next = waiting_.front();
-    waiting_.pop_front();
-    next.resume();  // The turn passes on; it is never free in between.
+    if (passing_) {
+      given_back_ = true;
+      return;
+    }
+    passing_ = true;
+    do {
+      given_back_ = false;
+      const std::coroutine_handle<> next = waiting_.front();
+      waiting_.pop_front();
+      next.resume();
+    } while (given_back_);
+    passing_ = false;
   }
 
   bool taken_ = false;
+  bool passing_ = false;
+  bool given_back_ = false;
   std::deque<std::coroutine_handle<>> waiting_;
 };
 
