@@ -123,11 +123,13 @@ void AppendField(std::string& out, const Message& message, const FieldDescriptor
 }
 
 // There is nothing to write: an absent field, a secret, an enum's zero that stands for "absent", no
-// text where JSON should be.
+// text where JSON should be, a list that is to be left out while it is empty.
 bool IsAbsent(const Message& message, const FieldDescriptor& field) {
   if (field.options().GetExtension(v1::secret)) return true;
-  if (field.is_repeated()) return false;
   const Reflection& r = *message.GetReflection();
+  if (field.is_repeated()) {
+    return field.options().GetExtension(v1::omit_empty) && r.FieldSize(message, &field) == 0;
+  }
   if (field.has_presence() && !r.HasField(message, &field)) return true;
   if (field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM) {
     const EnumValueDescriptor* zero = field.enum_type()->FindValueByNumber(0);

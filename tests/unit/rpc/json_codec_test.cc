@@ -121,6 +121,13 @@ TEST_F(JsonCodecTest, AnEmptyMessageShowsWhatHasNoPresence) {
             R"("blobs":[],"i32s":[],"i64s":[],"u32s":[],"singles":[]})");
 }
 
+TEST_F(JsonCodecTest, AListMayBeLeftOutWhileItIsEmpty) {
+  Kinds kinds;
+  EXPECT_EQ(EncodeMessage(kinds).find("rarely"), std::string::npos);
+  kinds.add_rarely("now");
+  EXPECT_NE(EncodeMessage(kinds).find(R"("rarely":["now"])"), std::string::npos);
+}
+
 TEST_F(JsonCodecTest, ASecretIsReadAndNeverWritten) {
   const Kinds kinds = Decoded(R"({"password":"swordfish"})");
   EXPECT_EQ(kinds.password(), "swordfish");
