@@ -30,8 +30,8 @@ class RpcError(PolluxError):
     """The server's answer is an error.
 
     `code` is JSON-RPC's, `message` is for people. What the server tells programs is in `data`, and
-    from there in `field` (a path: "portals[0].port"), `value`, `reason` and `errno` (positive);
-    each is None when it does not apply.
+    from there in `field` (a path: "portals[0].port"), `value`, `reason` and `errno` (positive). What
+    does not apply is None; without a reason of its own the message is the reason.
     """
 
     def __init__(self, code, message, data=None, method=None):
@@ -43,7 +43,7 @@ class RpcError(PolluxError):
         detail = data if isinstance(data, dict) else {}
         self.field = detail.get("field")
         self.value = detail.get("value")
-        self.reason = detail.get("reason")
+        self.reason = detail.get("reason", message)
         self.errno = detail.get("errno", -code if _is_errno(code) else None)
 
     @classmethod

@@ -152,6 +152,7 @@ def test_data_of_another_shape_is_kept_and_harms_nothing(client, server):
     with pytest.raises(pollux.InvalidParams) as caught:
         client.call("a_method")
     assert caught.value.data == ["text"] and caught.value.field is None
+    assert caught.value.reason == "m"
 
 
 def test_nobody_listening_is_cannot_connect(tmp_path):
