@@ -39,9 +39,13 @@ struct Options {
   bool allow_duplicated_isid = false;
   uint32_t max_large_datain_per_connection = 64;
   uint32_t max_r2t_per_connection = 4;
-  uint32_t pdu_pool_size = 0;             // 0: derived.
-  uint32_t immediate_data_pool_size = 0;  // 0: 128 * max_sessions.
-  uint32_t data_out_pool_size = 0;        // 0: 16 * max_sessions.
+  // Without effect: each task and connection has its PDUs.
+  uint32_t pdu_pool_size = 0;
+  // Buffers for data that comes unasked, of all reactors; ordinary memory that is resident only
+  // once it was used. 0: 128 * max_sessions, and never more than all command windows need.
+  uint32_t immediate_data_pool_size = 0;
+  // Data buffers of 64 KiB, of all reactors. 0: 16 * max_sessions, at most 512 a reactor.
+  uint32_t data_out_pool_size = 0;
 };
 Status Validate(const Options& options);
 // What the target needs of the DMA memory, per reactor; a line each.
@@ -143,6 +147,8 @@ class IscsiTarget {
   // Maps of target nodes that name it go with it, as SPDK does; its connections are closed.
   Task<Status> DeletePortalGroup(int32_t tag);
   std::vector<PortalGroup> portal_groups() const;
+  // The same, with the ports that the kernel chose where "0" was asked for.
+  std::vector<PortalGroup> portal_groups_as_bound() const;
 
   Status CreateInitiatorGroup(InitiatorGroup group);
   Status AddInitiators(int32_t tag, std::vector<std::string> initiators,

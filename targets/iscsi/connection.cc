@@ -1,0 +1,493 @@
+#include "targets/iscsi/connection.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "core/check.h"
+#include "core/log.h"
+#include "targets/iscsi/session.h"
+#include "targets/iscsi/worker.h"
+
+namespace pollux::iscsi {
+namespace {
+
+// Every additional header segment says its length, and together they fill what the header said.
+// §11.2.2
+bool IsWellFormed(std::span<const std::byte> ahs) {
+  while (!ahs.empty()) {
+    if (ahs.size() < 4) return false;
+    AhsHeader header;
+    std::memcpy(&header, ahs.data(), sizeof(header));
+    const size_t bytes = PaddedTo4(uint32_t{header.length} + sizeof(header));
+    if (header.length == 0 || bytes > ahs.size()) return false;
+    ahs = ahs.subspan(bytes);
+  }
+  return true;
+}
+
+// Whether the request takes a place in the order of commands.
+bool IsNumbered(const BasicHeader& request) {
+  if (request.immediate()) return false;
+  const Opcode operation = request.operation();
+  return operation == Opcode::kScsiCommand || operation == Opcode::kNopOut ||
+         operation == Opcode::kTaskManagementRequest || operation == Opcode::kTextRequest ||
+         operation == Opcode::kLogoutRequest;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Connection>> Connection::Make(Session& session, Arrival arrival) {
+  Worker& worker = session.worker();
+  ASSIGN_OR_RETURN(std::unique_ptr<ByteStream> stream,
+                   MakeByteStream(worker.stream(), worker.loop(), std::move(arrival.socket)));
+  return std::unique_ptr<Connection>(
+      new Connection(session, std::move(arrival), std::move(stream)));
+}
+
+Connection::Connection(Session& session, Arrival arrival, std::unique_ptr<ByteStream> stream)
+    : session_(session),
+      loop_(session.worker().loop()),
+      id_(arrival.id),
+      cid_(arrival.cid),
+      pg_tag_(arrival.pg_tag),
+      initiator_address_(arrival.initiator_address),
+      target_address_(arrival.target_address),
+      stream_(std::move(stream)),
+      reader_(kReadAheadBytes, kMaxRecvDataSegmentLength),
+      max_recv_(arrival.max_recv_data_segment_length),
+      stat_sn_(arrival.next_stat_sn),
+      data_in_items_(session.identity().discovery
+                         ? 0
+                         : session.worker().options().max_large_datain_per_connection) {
+  for (ControlTask& task : control_tasks_) {
+    task.connection = this;
+    free_control_tasks_.PushBack(task);
+  }
+  for (DataInItem& item : data_in_items_) free_data_in_items_.PushBack(item);
+
+  const std::string& leftover = arrival.leftover;
+  CHECK(leftover.size() < reader_.Space().size());
+  std::memcpy(reader_.Space().data(), leftover.data(), leftover.size());
+  reader_.Received(leftover.size());
+
+  // The final login response goes out as that of any request.
+  ControlTask* const login = TakeControlTask();
+  login->response = reinterpret_cast<const ResponsePdu&>(arrival.final_response);
+  login->text = std::move(arrival.final_text);
+}
+
+Connection::~Connection() {
+  CHECK(state_ == State::kEnded && tasks_.empty());
+  while (free_control_tasks_.PopFront() != nullptr) {
+  }
+  while (free_data_in_items_.PopFront() != nullptr) {
+  }
+}
+
+void Connection::Open() {
+  stream_->Start(*this);
+  for (ControlTask& task : control_tasks_) {
+    if (task.in_use_) Respond(task);
+  }
+  if (session_.worker().options().nop_in_interval_s > 0) OnNopTimer();
+  Process();
+}
+
+void Connection::Enter(State next) {
+  CHECK(next > state_);
+  static constexpr const char* kNames[] = {"running", "logging out", "closing", "draining",
+                                           "ended"};
+  LogDebug("iscsi", "connection %d: %s -> %s", id_, kNames[static_cast<int>(state_)],
+           kNames[static_cast<int>(next)]);
+  state_ = next;
+}
+
+ConnectionInfo Connection::info() const {
+  const Session::Identity& identity = session_.identity();
+  return {.id = id_,
+          .cid = cid_,
+          .tsih = identity.tsih,
+          .state = state_ == State::kRunning ? "running"
+                   : state_ == State::kEnded ? "exited"
+                                             : "exiting",
+          .login_phase = "full_feature_phase",
+          .initiator_address = initiator_address_.host(),
+          .target_address = target_address_.host(),
+          .target_node_name = identity.target_short_name,
+          .thread_name = loop_.name()};
+}
+
+// --- The end.
+
+void Connection::Close(const char* reason) {
+  if (state_ >= State::kDraining) return;
+  if (state_ != State::kClosing) {
+    close_reason_ = reason;
+    Enter(State::kClosing);
+  }
+  stream_->Close();
+}
+
+void Connection::CloseWhenSent(const char* reason) {
+  if (state_ >= State::kClosing) return;
+  close_reason_ = reason;
+  Enter(State::kClosing);
+  stream_->CloseWhenSent();
+}
+
+void Connection::OnClosed(const Status& why) {
+  if (state_ < State::kClosing) Enter(State::kClosing);
+  Enter(State::kDraining);
+  LogInfo("iscsi", "connection %d of %s closed: %s %s", id_,
+          Printable(session_.identity().initiator_name), close_reason_,
+          why.ok() ? "" : std::string(why.message()));
+  loop_.CancelTimer(nop_timer_);
+  if (sink_task_ != nullptr) std::exchange(sink_task_, nullptr)->DropSegment();
+  if (sink_control_ != nullptr) ReleaseControlTask(*std::exchange(sink_control_, nullptr));
+  sink_ = Sink::kNone;
+  while (lent_.PopFront() != nullptr) {
+  }
+  if (logout_ != nullptr) ReleaseControlTask(*std::exchange(logout_, nullptr));
+  // Those that wait for their turn in the order of commands will not be answered.
+  for (ControlTask& task : control_tasks_) {
+    if (!task.held_) continue;
+    session_.Forget(task);
+    ReleaseControlTask(task);
+  }
+  for (ScsiTask* task = tasks_.Front(); task != nullptr;) {
+    ScsiTask* const next = tasks_.Next(*task);
+    task->Abort(/*silent=*/true);
+    task = next;
+  }
+  session_.OnConnectionFailed(*this);
+  MaybeEnd();
+}
+
+void Connection::MaybeEnd() {
+  if (state_ != State::kDraining || !tasks_.empty() || pending_ > 0) return;
+  if (free_control_tasks_.size() < control_tasks_.size()) return;
+  Enter(State::kEnded);
+  loop_.Defer(end_);
+}
+
+void Connection::RunEnd() {
+  // Nothing of this object is touched afterwards.
+  session_.OnConnectionEnded(*this);
+}
+
+void Connection::RequestLogout() {
+  if (state_ != State::kRunning || logout_request_.queued()) return;
+  auto& message = reinterpret_cast<AsyncMessagePdu&>(logout_request_.header);
+  message = {};
+  message.opcode = static_cast<uint8_t>(Opcode::kAsyncMessage);
+  message.flags = kFinal;
+  message.itt = kReservedTag;
+  message.event = static_cast<uint8_t>(AsyncEvent::kLogoutRequested);
+  message.parameter_3 = 1;  // Seconds.
+  logout_request_.parts[0] = {&message, sizeof(message)};
+  logout_request_.part_count = 1;
+  Send(logout_request_, logout_request_.header, /*has_status=*/true);
+}
+
+// --- Receiving.
+
+size_t Connection::ReceiveInto(std::span<iovec> parts) {
+  placed_ = 0;
+  if (state_ != State::kRunning || out_of_control_tasks_) return 0;
+  // The read-ahead is about to be overwritten.
+  while (ScsiTask* task = lent_.PopFront()) task->SetAsideImmediateData();
+
+  size_t count = 0;
+  if (reader_.streaming() > 0) {
+    count = PlaceSegment(parts.first(parts.size() - 1));
+    for (size_t i = 0; i < count; ++i) placed_ += parts[i].iov_len;
+    if (placed_ < reader_.streaming()) return count;
+  }
+  std::span<std::byte> space = reader_.Space();
+  if (count > 0) space = space.first(std::min(space.size(), kReadAheadBehindData));
+  parts[count++] = {space.data(), space.size()};
+  return count;
+}
+
+void Connection::OnReceived(size_t bytes) {
+  const size_t landed = std::min(bytes, placed_);
+  if (landed > 0) {
+    SegmentLanded(landed);
+    reader_.Streamed(landed);
+    if (reader_.streaming() == 0) EndSegment();
+  }
+  if (bytes > landed) reader_.Received(bytes - landed);
+  Process();
+}
+
+void Connection::Process() {
+  while (state_ == State::kRunning) {
+    // Any PDU may need one.
+    out_of_control_tasks_ = free_control_tasks_.empty();
+    if (out_of_control_tasks_) return;
+    const auto next = reader_.Next();
+    if (std::holds_alternative<NeedMore>(next)) return;
+    if (const auto* violation = std::get_if<Violation>(&next)) {
+      return CloseWhenSent(violation->reason);
+    }
+    heard_ = true;
+    OnPdu(std::get<Pdu>(next));
+  }
+}
+
+void Connection::OnPdu(const Pdu& pdu) {
+  switch (pdu.header->operation()) {
+    case Opcode::kScsiCommand:
+      return OnScsiCommand(pdu);
+    case Opcode::kDataOut:
+      return OnDataOut(pdu);
+    case Opcode::kNopOut:
+    case Opcode::kTextRequest:
+    case Opcode::kLogoutRequest:
+      return OnControlRequest(pdu);
+    case Opcode::kTaskManagementRequest:
+      if (!session_.identity().discovery) return OnControlRequest(pdu);
+      return Reject(pdu, RejectReason::kCommandNotSupported);
+    case Opcode::kSnackRequest:
+      return Reject(pdu, RejectReason::kSnackReject);
+    case Opcode::kLoginRequest:
+      return Violate(pdu, RejectReason::kProtocolError, "it logged in twice");
+    case Opcode::kNopIn:
+    case Opcode::kScsiResponse:
+    case Opcode::kTaskManagementResponse:
+    case Opcode::kLoginResponse:
+    case Opcode::kTextResponse:
+    case Opcode::kDataIn:
+    case Opcode::kLogoutResponse:
+    case Opcode::kR2t:
+    case Opcode::kAsyncMessage:
+    case Opcode::kReject:
+      break;
+  }
+  Reject(pdu, RejectReason::kCommandNotSupported);
+}
+
+void Connection::Reject(const Pdu& pdu, RejectReason reason) {
+  ControlTask& task = *TakeControlTask();
+  task.request = *pdu.header;
+  BeginSegment(pdu, Sink::kDiscard);
+  if (IsNumbered(task.request)) {
+    session_.CountAsReceived(As<NopOutPdu>(task.request).cmd_sn);
+  }
+  RejectControl(task, reason);
+}
+
+void Connection::Violate(const Pdu& pdu, RejectReason reason, const char* what) {
+  Reject(pdu, reason);
+  CloseWhenSent(what);
+}
+
+// The data segment of the PDU goes to `sink`: what is here now, the rest as it comes.
+void Connection::BeginSegment(const Pdu& pdu, Sink sink) {
+  sink_ = sink;
+  sink_final_ = pdu.header->final();
+  if (sink == Sink::kTask) {
+    if (!pdu.data.empty() && sink_task_->takes_data()) sink_task_->TakeData(pdu.data);
+  } else if (sink == Sink::kControl) {
+    sink_control_->data.assign(reinterpret_cast<const char*>(pdu.data.data()), pdu.data.size());
+  }
+  if (pdu.rest == 0) EndSegment();
+}
+
+// Where the next bytes of the data segment go.
+size_t Connection::PlaceSegment(std::span<iovec> parts) {
+  const uint32_t bytes = reader_.streaming();
+  switch (sink_) {
+    case Sink::kTask:
+      if (sink_task_->takes_data()) return sink_task_->PlaceFor(bytes, parts);
+      break;
+    case Sink::kControl: {
+      std::string& data = sink_control_->data;
+      const size_t there = data.size();
+      data.resize(there + bytes);
+      parts[0] = {data.data() + there, bytes};
+      return 1;
+    }
+    case Sink::kNone:
+    case Sink::kDiscard:
+      break;
+  }
+  const std::span<std::byte> scrap = session_.worker().scrap();
+  parts[0] = {scrap.data(), std::min<size_t>(bytes, scrap.size())};
+  return 1;
+}
+
+void Connection::SegmentLanded(size_t bytes) {
+  switch (sink_) {
+    case Sink::kTask:
+      if (sink_task_->takes_data()) sink_task_->Landed(bytes);
+      return;
+    case Sink::kControl:
+      sink_control_->data.resize(sink_control_->data.size() - (placed_ - bytes));
+      return;
+    case Sink::kNone:
+    case Sink::kDiscard:
+      return;
+  }
+}
+
+void Connection::EndSegment() {
+  const Sink sink = std::exchange(sink_, Sink::kNone);
+  if (sink == Sink::kTask) std::exchange(sink_task_, nullptr)->EndSegment(sink_final_);
+  if (sink == Sink::kControl) DeliverControl(*std::exchange(sink_control_, nullptr));
+}
+
+// --- SCSI commands.
+
+BufferPool& Connection::unsolicited_buffers() { return session_.worker().unsolicited_buffers(); }
+
+std::optional<RejectReason> Connection::FaultOfCommand(const Pdu& pdu) const {
+  const auto& request = As<ScsiCommandPdu>(*pdu.header);
+  const Parameters& parameters = session_.parameters();
+  const bool read = (request.flags & command_flags::kRead) != 0;
+  const bool write = (request.flags & command_flags::kWrite) != 0;
+  const uint32_t bytes = request.data_segment_length;
+
+  if (session_.identity().discovery) return RejectReason::kCommandNotSupported;
+  if (!IsWellFormed(pdu.ahs)) return RejectReason::kInvalidPduField;
+  if (read && write) return RejectReason::kCommandNotSupported;  // Bidirectional.
+  if (bytes > 0) {
+    if (!write || !parameters.immediate_data) return RejectReason::kProtocolError;
+    if (bytes > request.expected_data_transfer_length || bytes > parameters.first_burst_length) {
+      return RejectReason::kInvalidPduField;
+    }
+  }
+  // Without F, unsolicited data follows.
+  if (!pdu.header->final() && (!write || parameters.initial_r2t)) {
+    return RejectReason::kInvalidPduField;
+  }
+  if (request.itt == kReservedTag) return RejectReason::kInvalidPduField;
+  if (session_.FindTask(request.itt) != nullptr) return RejectReason::kTaskInProgress;
+  return std::nullopt;
+}
+
+void Connection::OnScsiCommand(const Pdu& pdu) {
+  const auto& request = As<ScsiCommandPdu>(*pdu.header);
+  const bool immediate = pdu.header->immediate();
+  if (!immediate && !session_.InWindow(request.cmd_sn)) {
+    return BeginSegment(pdu, Sink::kDiscard);  // Silently ignored. §4.2.2.1
+  }
+  if (const auto fault = FaultOfCommand(pdu)) return Reject(pdu, *fault);
+  ScsiTask* const task = session_.TakeTask(immediate);
+  if (task == nullptr) return Reject(pdu, RejectReason::kTooManyImmediateCommands);
+
+  const bool has_data = request.data_segment_length > 0;
+  const bool unasked = has_data || !pdu.header->final();
+  task->Begin(*this, request, unasked ? unsolicited_buffers().TryTake() : nullptr);
+  tasks_.PushBack(*task);
+  session_.table().Insert(*task);
+  if (unasked) {
+    const uint32_t bytes_max = pdu.header->final()
+                                   ? uint32_t{request.data_segment_length}
+                                   : std::min<uint32_t>(session_.parameters().first_burst_length,
+                                                        request.expected_data_transfer_length);
+    task->ExpectUnaskedData(bytes_max, !pdu.header->final());
+  }
+  if (!has_data) return session_.Deliver(request.cmd_sn, immediate, *task);
+
+  if (pdu.rest == 0 && task->takes_data()) {
+    // Most often it is wanted within this turn, and copied once.
+    task->LendImmediateData(pdu.data);
+    lent_.PushBack(*task);
+    return session_.Deliver(request.cmd_sn, immediate, *task);
+  }
+  sink_task_ = task;
+  task->BeginSegment(/*of_data_out=*/false);
+  session_.Deliver(request.cmd_sn, immediate, *task);
+  BeginSegment(pdu, Sink::kTask);
+}
+
+void Connection::OnDataOut(const Pdu& pdu) {
+  const auto& request = As<DataOutPdu>(*pdu.header);
+  ScsiTask* task = nullptr;
+  if (request.ttt == kReservedTag) {
+    task = session_.FindTask(request.itt);
+    // Its command may have ended; data that was on its way is discarded. §11.7.
+    if (task == nullptr) return BeginSegment(pdu, Sink::kDiscard);
+    if (!task->expects_unasked_data()) {
+      return Violate(pdu, RejectReason::kProtocolError, "it sent data that it had not announced");
+    }
+  } else {
+    task = session_.TaskOfTtt(request.ttt);
+    if (task == nullptr && session_.WasIssued(request.ttt)) {
+      return BeginSegment(pdu, Sink::kDiscard);
+    }
+    if (task == nullptr || task->itt() != request.itt) {
+      return Reject(pdu, RejectReason::kInvalidPduField);
+    }
+  }
+  if (&task->connection() != this) return Reject(pdu, RejectReason::kInvalidPduField);
+  if (task->takes_data()) {
+    if (const char* fault = task->CheckDataOut(request)) {
+      return Violate(pdu, RejectReason::kProtocolError, fault);
+    }
+  }
+  sink_task_ = task;
+  task->BeginSegment(/*of_data_out=*/true);
+  BeginSegment(pdu, Sink::kTask);
+}
+
+void Connection::AdmitTask(ScsiTask& task) {
+  if (task.no_room()) return task.Refuse(scsi::ScsiStatus::kTaskSetFull);
+  if (session_.state() != Session::State::kOpen) return task.Refuse(scsi::ScsiStatus::kBusy);
+  waiting_.PushBack(task);
+  StartWaiting();
+}
+
+// What holds buffers until the initiator has done its part is bounded per connection, so that a
+// slow initiator cannot take them all.
+bool Connection::MayStart(const ScsiTask& task) const {
+  const uint32_t r2t_max = std::max(1u, session_.worker().options().max_r2t_per_connection);
+  if (task.needs_r2t() && r2t_tasks_ >= r2t_max) return false;
+  return data_in_bytes_ == 0 || data_in_bytes_ + task.send_cost() <= kDataInBytesMax;
+}
+
+void Connection::StartWaiting() {
+  while (ScsiTask* task = waiting_.Front()) {
+    if (!MayStart(*task)) return;
+    waiting_.Remove(*task);
+    task->started_ = true;
+    data_in_bytes_ += task->send_cost();
+    if (task->needs_r2t()) ++r2t_tasks_;
+    task->Start();
+  }
+}
+
+void Connection::OnTaskWithdrawn(ScsiTask& task) {
+  if (task.queue_node_.linked()) waiting_.Remove(task);
+}
+
+void Connection::OnTaskEnded(ScsiTask& task) {
+  tasks_.Remove(task);
+  session_.table().Remove(task);
+  if (task.lent_node_.linked()) lent_.Remove(task);
+  if (std::exchange(task.started_, false)) {
+    data_in_bytes_ -= task.send_cost();
+    if (task.needs_r2t()) --r2t_tasks_;
+    StartWaiting();
+  }
+  if (logout_ != nullptr) FinishLogout();
+  if (state_ == State::kDraining && tasks_.empty()) MaybeEnd();
+}
+
+// --- Sending.
+
+void Connection::Send(SendItem& item, ResponsePdu& header, bool has_status) {
+  CHECK(can_send());
+  header.stat_sn = stat_sn_;
+  if (has_status) ++stat_sn_;
+  header.exp_cmd_sn = session_.exp_cmd_sn();
+  header.max_cmd_sn = session_.MaxCmdSn();
+  stream_->Send(item);
+}
+
+DataInItem* Connection::TakeDataInItem() { return free_data_in_items_.PopFront(); }
+void Connection::GiveDataInItem(DataInItem& item) { free_data_in_items_.PushFront(item); }
+
+}  // namespace pollux::iscsi

@@ -1,0 +1,122 @@
+#include "targets/iscsi/iscsi_target.h"
+
+#include "targets/iscsi/names.h"
+#include "targets/iscsi/target_impl.h"
+
+namespace pollux::iscsi {
+
+IscsiTarget::IscsiTarget(Environment environment) : impl_(std::make_unique<Impl>(environment)) {}
+IscsiTarget::~IscsiTarget() = default;
+
+Task<Status> IscsiTarget::Start(Options options) { return impl_->Start(std::move(options)); }
+Task<void> IscsiTarget::Stop(uint64_t drain_ns) { return impl_->Stop(drain_ns); }
+const Options& IscsiTarget::options() const { return impl_->options; }
+
+// --- Portal groups.
+
+void IscsiTarget::HoldListeners() { impl_->portal_groups.Hold(); }
+std::vector<IscsiTarget::Unopened> IscsiTarget::ReleaseListeners() {
+  return impl_->portal_groups.Release();
+}
+Status IscsiTarget::CreatePortalGroup(PortalGroup group, bool wait) {
+  return impl_->portal_groups.Create(std::move(group), wait);
+}
+Status IscsiTarget::StartPortalGroup(int32_t tag) { return impl_->portal_groups.Start(tag); }
+Task<Status> IscsiTarget::DeletePortalGroup(int32_t tag) { return impl_->DeletePortalGroup(tag); }
+std::vector<PortalGroup> IscsiTarget::portal_groups() const {
+  return impl_->portal_groups.groups();
+}
+std::vector<PortalGroup> IscsiTarget::portal_groups_as_bound() const {
+  return impl_->portal_groups.groups_as_bound();
+}
+
+// --- Initiator groups.
+
+Status IscsiTarget::CreateInitiatorGroup(InitiatorGroup group) {
+  return impl_->initiator_groups.Create(std::move(group));
+}
+Status IscsiTarget::AddInitiators(int32_t tag, std::vector<std::string> initiators,
+                                  std::vector<std::string> netmasks) {
+  return impl_->initiator_groups.Add(tag, initiators, netmasks);
+}
+Status IscsiTarget::RemoveInitiators(int32_t tag, std::vector<std::string> initiators,
+                                     std::vector<std::string> netmasks) {
+  return impl_->initiator_groups.Remove(tag, initiators, netmasks);
+}
+// Sessions stay: as with SPDK, a group says who may log in.
+Task<Status> IscsiTarget::DeleteInitiatorGroup(int32_t tag) {
+  CO_RETURN_IF_ERROR(impl_->initiator_groups.Delete(tag));
+  impl_->nodes.ForgetInitiatorGroup(tag);
+  co_return OkStatus();
+}
+std::vector<InitiatorGroup> IscsiTarget::initiator_groups() const {
+  return impl_->initiator_groups.groups();
+}
+
+// --- Target nodes.
+
+std::string IscsiTarget::FullName(const std::string& name) const {
+  return WithNodeBase(impl_->options.node_base, name);
+}
+
+Task<Result<std::string>> IscsiTarget::CreateTargetNode(TargetNode node, bool luns_may_be_pending) {
+  node.name = FullName(node.name);
+  const std::string name = node.name;
+  const uint32_t queue_depth_max = impl_->options.max_queue_depth;
+  CO_RETURN_IF_ERROR(
+      co_await impl_->nodes.Create(std::move(node), queue_depth_max, luns_may_be_pending));
+  co_return name;
+}
+
+Task<Result<int>> IscsiTarget::AddLun(std::string name, std::string bdev_name,
+                                      std::optional<int32_t> lun_id, bool may_be_pending) {
+  LunSpec lun{.bdev_name = std::move(bdev_name), .lun_id = lun_id};
+  return impl_->nodes.AddLun(FullName(name), std::move(lun), may_be_pending);
+}
+
+Status IscsiTarget::AddMaps(const std::string& name, const std::vector<GroupMap>& maps) {
+  return impl_->nodes.AddMaps(FullName(name), maps);
+}
+Status IscsiTarget::RemoveMaps(const std::string& name, const std::vector<GroupMap>& maps) {
+  return impl_->nodes.RemoveMaps(FullName(name), maps);
+}
+Task<Status> IscsiTarget::DeleteTargetNode(std::string name) {
+  return impl_->DeleteTargetNode(FullName(name));
+}
+
+std::vector<TargetNode> IscsiTarget::target_nodes() const {
+  std::vector<TargetNode> nodes;
+  for (const auto& node : impl_->nodes.nodes()) {
+    if (!node->removing) nodes.push_back(node->Describe());
+  }
+  return nodes;
+}
+
+std::vector<PendingLun> IscsiTarget::pending_luns() const {
+  std::vector<PendingLun> pending;
+  for (const auto& node : impl_->nodes.nodes()) {
+    for (const scsi::TargetDevice::Lun& lun : node->device().luns()) {
+      if (lun.pending) {
+        pending.push_back({node->name(), lun.number, lun.device_name, lun.reason});
+      }
+    }
+  }
+  return pending;
+}
+
+// --- Connections.
+
+Task<std::vector<ConnectionInfo>> IscsiTarget::Connections() { return impl_->Connections(); }
+
+Task<ConnectionCounts> IscsiTarget::CountConnections() {
+  ConnectionCounts counts;
+  const std::vector<ConnectionInfo> infos = co_await impl_->Connections();
+  for (const ConnectionInfo& info : infos) {
+    if (info.state == "running") ++counts.running;
+    if (info.state == "exiting") ++counts.exiting;
+    if (info.state == "exited") ++counts.exited;
+  }
+  co_return counts;
+}
+
+}  // namespace pollux::iscsi

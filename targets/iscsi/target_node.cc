@@ -1,0 +1,222 @@
+#include "targets/iscsi/target_node.h"
+
+#include <algorithm>
+
+#include "core/log.h"
+#include "targets/iscsi/iscsi_spec.h"
+#include "targets/iscsi/names.h"
+
+namespace pollux::iscsi {
+namespace {
+
+// One session is either with or without CHAP, and mutual CHAP is a kind of CHAP.
+Status CheckChap(const TargetNode& node) {
+  if (node.disable_chap && node.require_chap) {
+    return InvalidField("require_chap", "true", "contradicts disable_chap");
+  }
+  if (node.mutual_chap && !node.require_chap) {
+    return InvalidField("mutual_chap", "true", "needs require_chap");
+  }
+  if (node.chap_group < 0) {
+    return InvalidField("chap_group", node.chap_group, "must not be negative");
+  }
+  return OkStatus();
+}
+
+Status CheckDescription(const TargetNode& node, uint32_t queue_depth_max) {
+  RETURN_IF_ERROR(ValidateName("name", node.name));
+  RETURN_IF_ERROR(CheckChap(node));
+  if (node.header_digest || node.data_digest) {
+    return ErrorOfField(ENOTSUP, node.header_digest ? "header_digest" : "data_digest", "true",
+                        "digests cannot be required: they are not supported");
+  }
+  if (node.alias.size() > kValueBytesMax || Printable(node.alias) != node.alias) {
+    return InvalidField("alias_name", Printable(node.alias),
+                        "must be at most %d printable ASCII characters", kValueBytesMax);
+  }
+  if (node.queue_depth < 1 || static_cast<uint32_t>(node.queue_depth) > queue_depth_max) {
+    return InvalidField("queue_depth", node.queue_depth, "must be 1 to %d (max_queue_depth)",
+                        queue_depth_max);
+  }
+  if (node.luns.size() > TargetNodes::kLunsAtOnceMax) {
+    return InvalidField("luns", node.luns.size(), "at most %d", TargetNodes::kLunsAtOnceMax);
+  }
+  return OkStatus();
+}
+
+Status CheckLun(const LunSpec& lun) {
+  if (lun.bdev_name.empty()) {
+    return ErrorOfField(EINVAL, "bdev_name", "", "a LUN needs a block device");
+  }
+  if (lun.lun_id && (*lun.lun_id < 0 || *lun.lun_id >= scsi::TargetDevice::kLunsMax)) {
+    return InvalidField("lun_id", *lun.lun_id, "must be 0 to %d", scsi::TargetDevice::kLunsMax - 1);
+  }
+  return OkStatus();
+}
+
+std::string ToString(const GroupMap& map) {
+  return absl::StrFormat("%d:%d", map.pg_tag, map.ig_tag);
+}
+
+}  // namespace
+
+Node::Node(TargetNode description, DeviceRegistry& devices)
+    : description_(std::move(description)),
+      device_(std::make_unique<scsi::TargetDevice>(description_.name, devices)) {
+  description_.luns.clear();
+}
+
+TargetNode Node::Describe() const {
+  TargetNode description = description_;
+  for (const scsi::TargetDevice::Lun& lun : device_->luns()) {
+    description.luns.push_back({.bdev_name = lun.device_name, .lun_id = lun.number});
+  }
+  return description;
+}
+
+bool Node::Admits(int32_t pg_tag, std::string_view initiator, const SocketAddress& address,
+                  const InitiatorGroups& groups) const {
+  for (const GroupMap& map : description_.maps) {
+    if (map.pg_tag != pg_tag) continue;
+    const InitiatorGroup* group = groups.Find(map.ig_tag);
+    if (group == nullptr) continue;
+    switch (MembershipOf(*group, initiator, address)) {
+      case Membership::kMember:
+        return true;
+      case Membership::kExcluded:
+        return false;
+      case Membership::kNot:
+        break;
+    }
+  }
+  return false;
+}
+
+Task<Status> TargetNodes::Create(TargetNode description, uint32_t queue_depth_max,
+                                 bool luns_may_be_pending) {
+  CO_RETURN_IF_ERROR(CheckDescription(description, queue_depth_max));
+  CO_RETURN_IF_ERROR(CheckMaps(description.maps, {}));
+  const auto same_name = [&description](const auto& node) {
+    return SameName(node->name(), description.name);
+  };
+  if (std::any_of(nodes_.begin(), nodes_.end(), same_name)) {
+    co_return ErrorOfField(EEXIST, "name", description.name, "a target node has it already");
+  }
+  if (nodes_.size() >= kNodesMax) {
+    co_return ErrorOfField(ENOSPC, "name", description.name,
+                           absl::StrFormat("there are %d target nodes already", kNodesMax));
+  }
+
+  const std::vector<LunSpec> luns = description.luns;
+  auto owned = std::make_unique<Node>(std::move(description), devices_);
+  Node* const node = owned.get();
+  node->removing = true;  // Until it is whole.
+  nodes_.push_back(std::move(owned));
+
+  Status status = OkStatus();
+  for (size_t i = 0; i < luns.size() && status.ok(); ++i) {
+    status = CheckLun(luns[i]);
+    if (status.ok()) {
+      const Result<int> added =
+          co_await node->device().AddLun(luns[i].lun_id, luns[i].bdev_name, luns_may_be_pending);
+      status = added.status();
+    }
+    if (!status.ok()) status = Within(absl::StrFormat("luns[%d]", i), status);
+  }
+  if (status.ok()) {
+    node->removing = false;
+  } else {
+    co_await FinishRemoval(node);
+  }
+  co_return status;
+}
+
+Task<Result<int>> TargetNodes::AddLun(std::string name, LunSpec lun, bool may_be_pending) {
+  ASSIGN_OR_CO_RETURN(Node* const node, FindOrFail(name));
+  CO_RETURN_IF_ERROR(CheckLun(lun));
+  co_return co_await node->device().AddLun(lun.lun_id, lun.bdev_name, may_be_pending);
+}
+
+Status TargetNodes::CheckMaps(const std::vector<GroupMap>& maps,
+                              const std::vector<GroupMap>& there) const {
+  if (maps.size() + there.size() > kMapsMax) {
+    return InvalidField("pg_ig_maps", maps.size() + there.size(), "a target has at most %d",
+                        kMapsMax);
+  }
+  for (size_t i = 0; i < maps.size(); ++i) {
+    const std::string field = absl::StrFormat("pg_ig_maps[%d]", i);
+    if (!portal_groups_.Exists(maps[i].pg_tag)) {
+      return ErrorOfField(ENOENT, field + ".pg_tag", std::to_string(maps[i].pg_tag),
+                          "there is no such portal group");
+    }
+    if (initiator_groups_.Find(maps[i].ig_tag) == nullptr) {
+      return ErrorOfField(ENOENT, field + ".ig_tag", std::to_string(maps[i].ig_tag),
+                          "there is no such initiator group");
+    }
+    if (std::count(maps.begin(), maps.end(), maps[i]) > 1 ||
+        std::count(there.begin(), there.end(), maps[i]) > 0) {
+      return ErrorOfField(EEXIST, field, ToString(maps[i]), "the target has this map already");
+    }
+  }
+  return OkStatus();
+}
+
+Status TargetNodes::AddMaps(const std::string& name, const std::vector<GroupMap>& maps) {
+  ASSIGN_OR_RETURN(Node * node, FindOrFail(name));
+  std::vector<GroupMap>& there = node->description_.maps;
+  RETURN_IF_ERROR(CheckMaps(maps, there));
+  there.insert(there.end(), maps.begin(), maps.end());
+  return OkStatus();
+}
+
+Status TargetNodes::RemoveMaps(const std::string& name, const std::vector<GroupMap>& maps) {
+  ASSIGN_OR_RETURN(Node * node, FindOrFail(name));
+  std::vector<GroupMap>& there = node->description_.maps;
+  for (size_t i = 0; i < maps.size(); ++i) {
+    if (std::count(there.begin(), there.end(), maps[i]) == 0) {
+      return ErrorOfField(ENOENT, absl::StrFormat("pg_ig_maps[%d]", i), ToString(maps[i]),
+                          "the target has no such map");
+    }
+  }
+  std::erase_if(there, [&maps](const GroupMap& map) {
+    return std::count(maps.begin(), maps.end(), map) > 0;
+  });
+  return OkStatus();
+}
+
+void TargetNodes::ForgetPortalGroup(int32_t tag) {
+  for (const auto& node : nodes_) {
+    std::erase_if(node->description_.maps, [tag](const GroupMap& m) { return m.pg_tag == tag; });
+  }
+}
+
+void TargetNodes::ForgetInitiatorGroup(int32_t tag) {
+  for (const auto& node : nodes_) {
+    std::erase_if(node->description_.maps, [tag](const GroupMap& m) { return m.ig_tag == tag; });
+  }
+}
+
+Result<Node*> TargetNodes::BeginRemoval(const std::string& name) {
+  ASSIGN_OR_RETURN(Node * node, FindOrFail(name));
+  node->removing = true;
+  return node;
+}
+
+Task<void> TargetNodes::FinishRemoval(Node* node) {
+  co_await node->device().Shutdown();
+  std::erase_if(nodes_, [node](const auto& owned) { return owned.get() == node; });
+}
+
+Node* TargetNodes::Find(std::string_view name) {
+  for (const auto& node : nodes_) {
+    if (!node->removing && SameName(node->name(), name)) return node.get();
+  }
+  return nullptr;
+}
+
+Result<Node*> TargetNodes::FindOrFail(std::string_view name) {
+  if (Node* node = Find(name)) return node;
+  return ErrorOfField(ENOENT, "name", Printable(name), "there is no such target node");
+}
+
+}  // namespace pollux::iscsi

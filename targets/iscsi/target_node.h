@@ -1,0 +1,79 @@
+#pragma once
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/net/address.h"
+#include "core/task.h"
+#include "targets/iscsi/initiator_group.h"
+#include "targets/iscsi/iscsi_target.h"
+#include "targets/iscsi/portal_group.h"
+#include "targets/scsi/target_device.h"
+
+namespace pollux::iscsi {
+
+// One target: a SCSI target device with a name, and who may use it through which portals.
+// Control loop only.
+class Node {
+ public:
+  Node(TargetNode description, DeviceRegistry& devices);
+
+  const std::string& name() const { return description_.name; }
+  const TargetNode& description() const { return description_; }
+  // With the LUNs as they are now.
+  TargetNode Describe() const;
+  scsi::TargetDevice& device() { return *device_; }
+  const scsi::TargetDevice& device() const { return *device_; }
+
+  // Whether a map leads from the portal group to an initiator group that has the initiator.
+  bool Admits(int32_t pg_tag, std::string_view initiator, const SocketAddress& address,
+              const InitiatorGroups& groups) const;
+
+  // It is about to go: nobody is admitted any more.
+  bool removing = false;
+
+ private:
+  friend class TargetNodes;
+  TargetNode description_;  // `luns` is unused: the device has them.
+  std::unique_ptr<scsi::TargetDevice> device_;
+};
+
+// Target nodes by name. Control loop only.
+class TargetNodes {
+ public:
+  static constexpr size_t kLunsAtOnceMax = 64;
+  static constexpr size_t kMapsMax = 256;
+  static constexpr size_t kNodesMax = 4096;
+
+  TargetNodes(DeviceRegistry& devices, const PortalGroups& portal_groups,
+              const InitiatorGroups& initiator_groups)
+      : devices_(devices), portal_groups_(portal_groups), initiator_groups_(initiator_groups) {}
+
+  Task<Status> Create(TargetNode description, uint32_t queue_depth_max, bool luns_may_be_pending);
+  Task<Result<int>> AddLun(std::string name, LunSpec lun, bool may_be_pending);
+  Status AddMaps(const std::string& name, const std::vector<GroupMap>& maps);
+  Status RemoveMaps(const std::string& name, const std::vector<GroupMap>& maps);
+  // The groups go, and with them the maps that name them.
+  void ForgetPortalGroup(int32_t tag);
+  void ForgetInitiatorGroup(int32_t tag);
+
+  // Removal in two steps, with the end of the node's sessions in between.
+  Result<Node*> BeginRemoval(const std::string& name);
+  Task<void> FinishRemoval(Node* node);
+
+  // Null when there is none, or it is being removed.
+  Node* Find(std::string_view name);
+  const std::vector<std::unique_ptr<Node>>& nodes() const { return nodes_; }
+
+ private:
+  Result<Node*> FindOrFail(std::string_view name);
+  Status CheckMaps(const std::vector<GroupMap>& maps, const std::vector<GroupMap>& there) const;
+
+  DeviceRegistry& devices_;
+  const PortalGroups& portal_groups_;
+  const InitiatorGroups& initiator_groups_;
+  std::vector<std::unique_ptr<Node>> nodes_;  // In order of creation.
+};
+
+}  // namespace pollux::iscsi
