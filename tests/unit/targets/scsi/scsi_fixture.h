@@ -37,7 +37,8 @@ class TestDisk final : public BlockDevice {
                     {.block_bytes = options.block_bytes,
                      .blocks = options.blocks,
                      .physical_block_bytes = std::max(options.block_bytes, 4096u)},
-                    Uuid::Parse("00112233-4455-4677-8899-aabbccddeeff").value()),
+                    name == "disk" ? Uuid::Parse("00112233-4455-4677-8899-aabbccddeeff").value()
+                                   : Uuid::Random()),
         lends(options.lends),
         data(options.blocks * options.block_bytes) {
     read_only_ = options.read_only;
