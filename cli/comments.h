@@ -1,7 +1,5 @@
 #pragma once
-#include <google/protobuf/descriptor.h>
-
-#include <memory>
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -13,18 +11,20 @@ namespace pollux::cli {
 // no comments; a descriptor set has them, and takes longer to read than most calls.
 class Comments {
  public:
-  // Fails when `descriptor_set` is no serialised FileDescriptorSet that is complete in itself.
-  static Result<std::unique_ptr<Comments>> Parse(std::string_view descriptor_set);
+  // Fails when `descriptor_set` is no serialised FileDescriptorSet.
+  static Result<Comments> Parse(std::string_view descriptor_set);
 
-  // The comment that stands before the declaration, without the comment's signs; "" without one.
-  std::string Of(const google::protobuf::ServiceDescriptor& service) const;
-  std::string Of(const google::protobuf::MethodDescriptor& method) const;
-  std::string Of(const google::protobuf::FieldDescriptor& field) const;
+  // The comment that stands before a service, method or field, without the comment's signs; ""
+  // without one.
+  template <typename AnyDescriptor>
+  std::string Of(const AnyDescriptor& descriptor) const {
+    return At(descriptor.full_name());
+  }
 
  private:
-  Comments() = default;
+  std::string At(const std::string& full_name) const;
 
-  google::protobuf::DescriptorPool pool_;
+  std::map<std::string, std::string> by_name_;
 };
 
 // The first sentence of a comment, as one line.

@@ -1,6 +1,5 @@
 #include "cli/run.h"
 
-#include <memory>
 #include <string>
 
 #include "cli/arguments.h"
@@ -15,8 +14,8 @@
 namespace pollux::cli {
 namespace {
 
-std::unique_ptr<Comments> ReadComments() {
-  Result<std::unique_ptr<Comments>> comments = Comments::Parse(EmbeddedDescriptors());
+Comments ReadComments() {
+  Result<Comments> comments = Comments::Parse(EmbeddedDescriptors());
   CHECK(comments.ok(), "the build embeds a descriptor set that is whole");
   return *std::move(comments);
 }
@@ -45,7 +44,7 @@ class Runner {
       return kMisused;
     }
     if (options.help) {
-      out_ << HelpOn(*command, *ReadComments());
+      out_ << HelpOn(*command, ReadComments());
       return kDone;
     }
     if (options.socket != options_.socket || options.timeout_ns != options_.timeout_ns) {
@@ -141,7 +140,7 @@ ExitCode Run(const Words& words, std::istream& in, std::ostream& out, std::ostre
 
   const Catalog catalog;
   if (rest.empty()) {
-    (options.help ? out : err) << HelpOnAll(catalog, *ReadComments());
+    (options.help ? out : err) << HelpOnAll(catalog, ReadComments());
     return options.help ? kDone : kMisused;
   }
   if (rest[0] != "-" && rest[0].starts_with('-')) {

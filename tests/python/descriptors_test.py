@@ -1,8 +1,13 @@
-"""Where the descriptor set is found."""
+"""Where the descriptor set is found, and that the command line knows methods from it alone."""
+
+import pathlib
+import re
 
 import pytest
 
 from pollux import descriptors
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def test_the_environment_names_it(monkeypatch, descriptor_set):
@@ -24,3 +29,9 @@ def test_a_missing_one_says_where_it_was_looked_for(monkeypatch, tmp_path):
     monkeypatch.setenv("POLLUX_DESCRIPTORS", str(tmp_path / "gone"))
     with pytest.raises(descriptors.DescriptorsMissing, match="gone"):
         descriptors.load()
+
+
+def test_the_command_line_names_no_method(catalog):
+    for path in sorted((ROOT / "cli").rglob("*.*")):
+        code = re.sub(r"//.*", "", path.read_text())
+        assert set(re.findall(r"\w+", code)).isdisjoint(catalog.methods), path
