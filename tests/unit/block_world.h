@@ -52,6 +52,7 @@ class BlockWorld {
   }
   // Runs `step` on a reactor.
   void On(size_t index, const std::function<void()>& step) { InMessage((*reactors)[index], step); }
+  void OnControl(const std::function<void()>& step) { InMessage(control, step); }
 
   ManualClock clock;
   std::unique_ptr<Reactors> reactors;
