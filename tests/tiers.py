@@ -231,8 +231,8 @@ def release(options):
 
 
 def house(options):
-    heading("house tests")
-    return pytest("release", options, "tests/house")
+    heading("house tests, and the Python client's own")
+    return pytest("release", options, "tests/house", "tests/python")
 
 
 def end_to_end(options):
