@@ -147,5 +147,28 @@ TEST_F(ProvisioningTest, CompareAndWriteWritesOnlyWhenEqual) {
   EXPECT_GOOD(Run(cdb, 0, {}));
 }
 
+class UnmapLimitTest : public ScsiTest {};
+
+TEST_F(UnmapLimitTest, MoreBlocksThanTheLimitAreRefused) {
+  TestDisk& disk = SetUp0({.blocks = 8192});
+  Bytes list(8 + 129 * 16);  // 129 times the whole disk: just over 2^20 blocks.
+  list[2] = static_cast<uint8_t>(129 * 16 >> 8);
+  list[3] = static_cast<uint8_t>(129 * 16 & 0xff);
+  for (size_t at = 8; at < list.size(); at += 16) list[at + 10] = 0x20;
+  TestCommand& command = Run({0x42, 0, 0, 0, 0, 0, 0, static_cast<uint8_t>(list.size() >> 8),
+                              static_cast<uint8_t>(list.size() & 0xff), 0},
+                             0, list);
+  EXPECT_EQ(SenseOf(command), kInvalidParameter);
+  EXPECT_EQ(PointerOf(command), (Pointer{8 + 128 * 16 + 8, -1, false}));
+  EXPECT_EQ(disk.unmaps, 0);
+  // One range less is just at the limit.
+  list[2] = static_cast<uint8_t>(128 * 16 >> 8);
+  list[3] = static_cast<uint8_t>(128 * 16 & 0xff);
+  EXPECT_GOOD(Run({0x42, 0, 0, 0, 0, 0, 0, static_cast<uint8_t>(list.size() >> 8),
+                   static_cast<uint8_t>(list.size() & 0xff), 0},
+                  0, list));
+  EXPECT_EQ(disk.unmaps, 128);
+}
+
 }  // namespace
 }  // namespace pollux::scsi
