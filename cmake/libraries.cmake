@@ -102,3 +102,17 @@ function(pollux_test folder)
   add_test(NAME ${target} COMMAND ${target}_test)
   set_tests_properties(${target} PROPERTIES TIMEOUT 300)
 endfunction()
+
+# pollux_bench(NAME FOLDER): tests/bench/FOLDER/NAME.cc, a Google Benchmark program over the library
+# of FOLDER. Left out where Google Benchmark (libbenchmark-dev) is missing: nothing else needs it.
+find_package(benchmark QUIET)
+function(pollux_bench name folder)
+  if(NOT benchmark_FOUND)
+    message(STATUS "No Google Benchmark: ${name} is left out")
+    return()
+  endif()
+  pollux_target_name(${folder} target)
+  add_executable(${name} ${PROJECT_SOURCE_DIR}/tests/bench/${folder}/${name}.cc)
+  target_compile_options(${name} PRIVATE ${POLLUX_WARNINGS})
+  target_link_libraries(${name} PRIVATE ${target} benchmark::benchmark)
+endfunction()
