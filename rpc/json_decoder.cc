@@ -23,7 +23,8 @@ using google::protobuf::Reflection;
 
 namespace {
 
-constexpr int kFieldsMax = 256;  // Of one message: ours are far smaller.
+constexpr int kFieldsMax = 256;       // Of one message: ours are far smaller.
+constexpr size_t kNameShownMax = 64;  // Of a caller's names, in errors.
 
 const FieldDescriptor* FindField(const Descriptor& type, const std::string& key) {
   const FieldDescriptor* field = type.FindFieldByName(key);
@@ -136,7 +137,7 @@ Status Decoder::Object(Message& message, bool relaxed) {
   reader_.EnterObject();
   for (std::string name; reader_.NextMember(name);) {
     if (outer > 0) path_ += '.';
-    path_ += name;
+    path_.append(name, 0, kNameShownMax);
     const FieldDescriptor* field = FindField(type, name);
     if (field == nullptr) {
       if (!relaxed) return Wrong(nullptr, UnknownReason(type));
@@ -186,7 +187,7 @@ Status Decoder::Map(Message& message, const FieldDescriptor& field) {
   reader_.EnterObject();
   for (std::string name; reader_.NextMember(name);) {
     path_ += '.';
-    path_ += name;
+    path_.append(name, 0, kNameShownMax);
     if (name.find('\0') != std::string::npos) return Wrong(&field, "has a NUL in its name");
     if (!seen.insert(name).second) return Wrong(&field, "is given twice");
     Message& entry = *message.GetReflection()->AddMessage(&message, &field);

@@ -7,6 +7,8 @@
 namespace pollux::rpc {
 namespace {
 
+constexpr size_t kNameShownMax = 64;  // Of a caller's names, in errors.
+
 class RequestParser {
  public:
   explicit RequestParser(std::string_view text) : reader_(text) {}
@@ -36,7 +38,7 @@ class RequestParser {
     size_t key = 0;
     while (key < kKeys && kNames[key] != name) ++key;
     if (key == kKeys) {
-      return InvalidField(name, reader_.TakeText(),
+      return InvalidField(name.substr(0, kNameShownMax), reader_.TakeText(),
                           "is unknown; known are jsonrpc, id, method, params");
     }
     if (seen_[key]) {

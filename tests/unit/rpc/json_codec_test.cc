@@ -217,6 +217,13 @@ TEST_F(JsonCodecTest, UnknownAndRepeatedMembersAreNamed) {
             "point.z|1|is unknown; known are x, y");
 }
 
+TEST_F(JsonCodecTest, AnErrorRepeatsLittleOfWhatTheCallerWrote) {
+  const std::string many(100'000, 'x');
+  Kinds kinds;
+  const Status status = DecodeParams("{\"" + many + "\":\"" + many + "\"}", false, kinds);
+  EXPECT_LT(status.message().size(), 2000u);
+}
+
 TEST_F(JsonCodecTest, NoParametersAreAnEmptyMessage) {
   const std::string empty = EncodeMessage(Kinds());
   for (const char* json : {"", "null", " null ", "{}", " { } "}) {
