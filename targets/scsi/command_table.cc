@@ -80,6 +80,8 @@ constexpr CommandInfo kCommands[] = {
           {0x93, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, 0, kControl}),
     Action(kServiceActionIn16, kReadCapacity16Action, 16, ReadCapacity16,
            {0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, ff, ff, ff, ff, 0, kControl}),
+    Action(kServiceActionIn16, kGetLbaStatusAction, 16, GetLbaStatus,
+           {0x9e, 0x12, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, 0, kControl}),
     Always(kReportLuns, 12, ReportLuns, {0xa0, 0, ff, 0, 0, 0, ff, ff, ff, ff, 0, kControl}),
     Later(kMaintenanceIn, 12, kReportTargetPortGroups),
     Action(kMaintenanceIn, kReportSupportedOpcodesAction, 12, ReportSupportedOpcodes,

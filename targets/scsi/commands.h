@@ -14,6 +14,8 @@ void ReportLuns(Execution& e);
 // capacity.cc
 void ReadCapacity10(Execution& e);
 void ReadCapacity16(Execution& e);
+// lba_status.cc
+void GetLbaStatus(Execution& e);
 // mode_pages.cc
 void ModeSense6(Execution& e);
 void ModeSense10(Execution& e);

@@ -51,6 +51,7 @@ enum Opcode : uint8_t {
   kVerify12 = 0xaf,
 };
 inline constexpr uint8_t kReadCapacity16Action = 0x10;            // Of SERVICE ACTION IN(16).
+inline constexpr uint8_t kGetLbaStatusAction = 0x12;              // Likewise.
 inline constexpr uint8_t kReportTargetPortGroups = 0x0a;          // Of MAINTENANCE IN.
 inline constexpr uint8_t kReportSupportedOpcodesAction = 0x0c;    // Of MAINTENANCE IN.
 inline constexpr uint8_t kReportSupportedFunctionsAction = 0x0d;  // Of MAINTENANCE IN.
@@ -228,6 +229,17 @@ struct ReadCapacity16Data {
   uint8_t reserved[16] = {};
 };
 static_assert(sizeof(ReadCapacity16Data) == 32);
+
+// SBC-3 §5.3.2, with one descriptor.
+struct LbaStatusData {
+  Be32 parameter_data_length;  // Of what follows.
+  Be32 reserved;
+  Be64 lba;
+  Be32 blocks;
+  uint8_t provisioning_status = 0;  // 0: mapped, or not known.
+  uint8_t reserved2[3] = {};
+};
+static_assert(sizeof(LbaStatusData) == 24);
 
 // SPC-4 §7.5, SBC-3 §6.5.
 struct ModeHeader6 {

@@ -55,6 +55,17 @@ TEST_F(ProvisioningTest, UnmapOfNothingIsGood) {
   EXPECT_EQ(disk_->unmaps, 0);
 }
 
+TEST_F(ProvisioningTest, ReportsEveryBlockAsMapped) {
+  const Bytes expected = {0, 0, 0, 20,   0, 0, 0, 0,  0, 0, 0, 0,
+                          0, 0, 3, 0xf0, 0, 0, 0, 16, 0, 0, 0, 0};
+  EXPECT_EQ(Run({0x9e, 0x12, 0, 0, 0, 0, 0, 0, 3, 0xf0, 0, 0, 0, 255, 0, 0}).in, expected);
+  EXPECT_EQ(Run({0x9e, 0x12, 0, 0, 0, 0, 0, 0, 3, 0xf0, 0, 0, 0, 7, 0, 0}).in.size(), 7u);
+}
+
+TEST_F(ProvisioningTest, ReportsNoStatusBeyondTheEnd) {
+  EXPECT_EQ(SenseOf(Run({0x9e, 0x12, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 255, 0, 0})), kOutOfRange);
+}
+
 TEST_F(ProvisioningTest, UnmapWithOneBadRangeUnmapsNothing) {
   EXPECT_EQ(SenseOf(RunUnmap(UnmapList({{0, 8}, {1020, 5}}))), kOutOfRange);
   EXPECT_EQ(SenseOf(RunUnmap(UnmapList({{0, 8}, {UINT64_MAX, 1}}))), kOutOfRange);
