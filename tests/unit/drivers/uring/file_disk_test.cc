@@ -472,5 +472,105 @@ TEST_F(FileDiskTest, AReactorWithoutARingIsNoPlaceForIt) {
   EXPECT_TRUE(world_.devices.devices().empty());
 }
 
+// With threads: reactors write, read back and flush their own parts of one file, until it goes.
+class FileChurnIo final : public IoRequest {
+ public:
+  FileChurnIo(BlockChannel& channel, std::atomic<int>& running)
+      : channel_(channel), running_(running), buffer_(8193) {
+    segment_ = {buffer_.data() + channel.reactor().index() % 2, 8192};  // One of them unaligned.
+    lba = channel.reactor().index() * 16;
+  }
+  void OnComplete() override {
+    if (status == IoStatus::kGone) return static_cast<void>(running_.fetch_sub(1));
+    CHECK(status == IoStatus::kSuccess);
+    if (type == IoType::kRead) {
+      const auto* begin = static_cast<const std::byte*>(segment_.iov_base);
+      CHECK(std::count(begin, begin + 8192, fill_) == 8192);
+    }
+    Next();
+  }
+  void Next() {
+    ++step_;
+    type = step_ % 3 == 0 ? IoType::kWrite : step_ % 3 == 1 ? IoType::kFlush : IoType::kRead;
+    if (type == IoType::kWrite) {
+      fill_ = static_cast<std::byte>(step_);
+      memset(segment_.iov_base, static_cast<int>(step_ & 0xff), 8192);
+    }
+    data = type == IoType::kFlush ? std::span<const iovec>() : std::span<const iovec>(&segment_, 1);
+    blocks = type == IoType::kFlush ? 0 : 16;
+    channel_.Submit(*this);
+  }
+
+ private:
+  BlockChannel& channel_;
+  std::atomic<int>& running_;
+  std::vector<std::byte> buffer_;
+  iovec segment_;
+  unsigned step_ = 2;
+  std::byte fill_{};
+};
+
+TEST(FileDiskThreadsTest, ReactorsWorkOnOneFileUntilItGoes) {
+  const ScratchFolder folder("/tmp");
+  const RealClock clock;
+  auto reactors = *Reactors::Start({.cores = {0, 0}}, clock);
+  Loop control({.name = "control"}, clock, *MakeEpollWaiter());
+  DeviceRegistry devices(*reactors);
+  PlainMemory memory;
+  auto buffers = *MakeFileDiskBuffers(memory, 2);
+  std::unique_ptr<ReactorRing> rings[2];
+  std::atomic<bool> done{false};
+  bool has_rings = true;
+
+  auto body = [&]() -> Task<void> {
+    for (auto& reactor : *reactors) {
+      auto make = [&rings, r = reactor.get()] {
+        auto ring = ReactorRing::Make(*r, {});
+        if (ring.ok()) rings[r->index()] = *std::move(ring);
+        return rings[r->index()] != nullptr;
+      };
+      if (!co_await RunOn(*reactor, make)) has_rings = false;
+    }
+    for (int round = 0; has_rings && round < 5; ++round) {
+      FileDiskOptions options{.name = "Aio0", .filename = folder.MakeFile("disk", kMib)};
+      auto made = MakeFileDisk(options, *buffers);
+      CHECK(made.ok());
+      Result<BlockDevice*> disk = co_await devices.Register(*std::move(made));
+      CHECK(disk.ok());
+      std::atomic<int> running{2};
+      std::vector<std::unique_ptr<FileChurnIo>> ios;
+      for (size_t i = 0; i < 2; ++i) {
+        ios.push_back(std::make_unique<FileChurnIo>(*(*disk)->channel(i), running));
+        auto begin = [io = ios[i].get()] { io->Next(); };
+        co_await RunOn((*reactors)[i], begin);
+      }
+      while ((*disk)->channel(0)->counters().read.operations.load() < 20 ||
+             (*disk)->channel(1)->counters().read.operations.load() < 20) {
+        co_await Sleep(kNsPerMs);
+      }
+      const Status removed = co_await devices.Unregister("Aio0");
+      CHECK(removed.ok() && running.load() == 0);
+    }
+    for (auto& reactor : *reactors) {
+      auto destroy = [&rings, r = reactor.get()] { rings[r->index()].reset(); };
+      co_await RunOn(*reactor, destroy);
+    }
+    done = true;
+  };
+  struct Starter final : Message {
+    explicit Starter(Task<void>& t) : task(t) {}
+    void Run() override { task.Start(); }
+    Task<void>& task;
+  };
+  Task<void> task = body();
+  Starter starter(task);
+  control.StartThread();
+  control.Post(starter);
+  while (!done.load()) std::this_thread::yield();
+  control.StopThread();
+  reactors->Stop();
+  if (!has_rings) GTEST_SKIP() << "no io_uring here";
+}
+
 }  // namespace
 }  // namespace pollux
