@@ -64,6 +64,7 @@ def errors(path):
     return result.stderr if result.returncode else ""
 
 
+@pytest.mark.timeout(1200)  # Two minutes on two free cores, the first time.
 def test_each_header_compiles_alone():
     headers = [path for path in project.cpp_files() if path.suffix == ".h"]
     prints = {str(path): fingerprint(path) for path in headers}
