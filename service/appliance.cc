@@ -157,8 +157,10 @@ Task<Status> Appliance::ImportConfiguration(std::vector<rpc::SavedCall> calls) {
     Status status = rpc::DecodeParams(call.params, method.options.relaxed(), *request);
     if (status.ok()) status = dispatcher_->Complete(*request);
     if (status.ok()) {
+      const Turn::Holder held = co_await dispatcher_->turn().Take();
       rpc::Caller caller{.name = "-c", .replay = false};
-      status = (co_await dispatcher_->Call(method, std::move(request), std::move(caller))).status();
+      status = (co_await dispatcher_->CallHandler(method, std::move(request), std::move(caller)))
+                   .status();
     }
     if (!status.ok()) {
       co_return ErrorOfErrno(ErrnoOf(status),
@@ -169,13 +171,25 @@ Task<Status> Appliance::ImportConfiguration(std::vector<rpc::SavedCall> calls) {
 }
 
 Task<Status> Appliance::Initialise() {
+  if (initialisation_ != Initialisation::kNotBegun) {
+    co_return ErrorOfErrno(EALREADY, "the initialisation has begun already");
+  }
+  initialisation_ = Initialisation::kRunning;
   rpc_server_->Pause();
+  const Status status = co_await BringUp();
+  initialisation_ = Initialisation::kEnded;
+  initialisation_ended_.Set();
+  co_return status;
+}
+
+Task<Status> Appliance::BringUp() {
   CO_RETURN_IF_ERROR(co_await StartDataPlane());
   dispatcher_->SetState(v1::STATE_RUNTIME);
 
   iscsi_->HoldListeners();
   co_await ReplayAll();
   CO_RETURN_IF_ERROR(co_await ImportConfiguration(std::exchange(imported_, {})));
+  CO_RETURN_IF_ERROR(co_await configuration_->Commit());
   for (const auto& unopened : iscsi_->ReleaseListeners()) {
     const std::string tag = std::to_string(unopened.tag);
     LogWarning("iscsi", "portal group %s is pending: %s", tag, unopened.why.message());
@@ -290,6 +304,7 @@ std::vector<std::string> Appliance::Complaints() const {
 
 Task<void> Appliance::Stop() {
   stopping_ = true;
+  if (initialisation_ == Initialisation::kRunning) co_await initialisation_ended_;
   initialised_.Set();
   if (handlers_ != nullptr) handlers_->EndWaits();
   NotifySystemd("STOPPING=1");

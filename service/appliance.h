@@ -38,7 +38,7 @@ class Appliance {
 
   Task<Status> Start();
   // What framework_start_init asks for: memory, reactors, targets, the saved configuration,
-  // listeners.
+  // listeners. Once: EALREADY when it was begun before. Stop() waits for its end.
   Task<Status> Initialise();
   // In order, within 2 seconds: no new work, drain for at most 1.5 s, abort what is left.
   Task<void> Stop();
@@ -76,7 +76,9 @@ class Appliance {
 
   Status OpenState();
   Status ListenForRpc();
+  // Makes the calls without saving them: the commit that follows the last one takes all or none.
   Task<Status> ImportConfiguration(std::vector<rpc::SavedCall> calls);
+  Task<Status> BringUp();
   Task<Status> StartDataPlane();
   Task<void> ReplayAll();
   Task<Status> ApplySaved(rpc::SavedCall call);
@@ -109,6 +111,9 @@ class Appliance {
   std::unique_ptr<iscsi::IscsiTarget> iscsi_;
   std::unique_ptr<Handlers> handlers_;
 
+  enum class Initialisation { kNotBegun, kRunning, kEnded };
+  Initialisation initialisation_ = Initialisation::kNotBegun;
+  Event initialisation_ended_;
   Event initialised_;
   TaskGroup tasks_;
   bool retrying_ = false;

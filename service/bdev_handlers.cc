@@ -197,10 +197,15 @@ Task<Result<v1::BdevSetOptionsResponse>> BdevHandlers::SetOptions(
 }
 
 // Nothing of ours examines devices yet; the name is kept for what will.
-Task<Result<v1::BdevExamineResponse>> BdevHandlers::Examine(v1::BdevExamineRequest request) {
+Task<Result<v1::BdevExamineResponse>> BdevHandlers::Examine(v1::BdevExamineRequest request,
+                                                            rpc::Caller caller) {
   if (appliance_.bdev_options().bdev_auto_examine) {
     co_return InvalidField("name", request.name(),
                            "every device is examined by itself, since bdev_auto_examine is on");
+  }
+  if (!caller.replay &&
+      !appliance_.configuration().CallsOf({"bdev_examine", request.name()}).empty()) {
+    co_return ErrorOfField(EEXIST, "name", request.name(), "was examined before");
   }
   appliance_.configuration().Put({"bdev_examine", request.name()},
                                  {{"bdev_examine", rpc::EncodeMessage(request)}});

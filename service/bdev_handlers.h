@@ -23,7 +23,7 @@ class BdevHandlers final : public DeviceRegistry::Observer {
   Task<Result<v1::BdevGetIostatResponse>> GetIostat(v1::BdevGetIostatRequest request);
   Task<Result<v1::BdevResetIostatResponse>> ResetIostat(v1::BdevResetIostatRequest request);
   Task<Result<v1::BdevSetOptionsResponse>> SetOptions(v1::BdevSetOptionsRequest request);
-  Task<Result<v1::BdevExamineResponse>> Examine(v1::BdevExamineRequest request);
+  Task<Result<v1::BdevExamineResponse>> Examine(v1::BdevExamineRequest request, rpc::Caller caller);
   Task<Result<v1::BdevWaitForExamineResponse>> WaitForExamine(
       v1::BdevWaitForExamineRequest request);
 

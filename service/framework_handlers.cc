@@ -94,6 +94,7 @@ Task<Result<v1::SpdkKillInstanceResponse>> FrameworkHandlers::KillInstance(
 Task<Result<v1::FrameworkStartInitResponse>> FrameworkHandlers::StartInit(
     v1::FrameworkStartInitRequest) {
   const Status status = co_await appliance_.Initialise();
+  if (ErrnoOf(status) == EALREADY) co_return status;
   if (!status.ok()) {
     LogError("service", "initialisation failed: %s", status.message());
     appliance_.RequestStop(SIGTERM);

@@ -107,10 +107,13 @@ void IscsiHandlers::Bind(rpc::Dispatcher& dispatcher) {
   dispatcher.Bind("iscsi_get_stats", this, &IscsiHandlers::GetStats);
 }
 
+// A process takes options once; those of the last process, which are replayed, do not count.
 Task<Result<v1::IscsiSetOptionsResponse>> IscsiHandlers::SetOptions(
-    v1::IscsiSetOptionsRequest request) {
+    v1::IscsiSetOptionsRequest request, rpc::Caller caller) {
+  if (options_set_) co_return ErrorOfErrno(EALREADY, "the options were set before");
   iscsi::Options options = OptionsOf(request);
   CO_RETURN_IF_ERROR(iscsi::Validate(options));
+  options_set_ = !caller.replay;
   appliance_.iscsi_options() = std::move(options);
   appliance_.configuration().Put({"options", "iscsi"},
                                  {{"iscsi_set_options", rpc::EncodeMessage(request)}});

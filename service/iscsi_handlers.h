@@ -18,7 +18,8 @@ class IscsiHandlers {
   void Bind(rpc::Dispatcher& dispatcher);
 
  private:
-  Task<Result<v1::IscsiSetOptionsResponse>> SetOptions(v1::IscsiSetOptionsRequest request);
+  Task<Result<v1::IscsiSetOptionsResponse>> SetOptions(v1::IscsiSetOptionsRequest request,
+                                                       rpc::Caller caller);
   Task<Result<v1::IscsiGetOptionsResponse>> GetOptions(v1::IscsiGetOptionsRequest request);
 
   Task<Result<v1::IscsiCreatePortalGroupResponse>> CreatePortalGroup(
@@ -63,6 +64,7 @@ class IscsiHandlers {
   void SaveTargetNodesWithout(const std::vector<iscsi::TargetNode>& before);
 
   Appliance& appliance_;
+  bool options_set_ = false;
 };
 
 }  // namespace pollux::service

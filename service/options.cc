@@ -9,6 +9,8 @@
 #include <functional>
 #include <set>
 
+#include "core/net/address.h"
+
 namespace pollux::service {
 namespace {
 
@@ -118,7 +120,13 @@ Result<DaemonOptions> ParseDaemonOptions(const std::vector<std::string>& argumen
       ASSIGN_OR_RETURN(std::string path, value());
       options.rpc_sockets.push_back(std::move(path));
     } else if (name == "--rpc-tcp") {
-      ASSIGN_OR_RETURN(options.rpc_tcp, value());
+      ASSIGN_OR_RETURN(const std::string text, value());
+      const Result<SocketAddress> address = SocketAddress::ParseHostPort(text);
+      if (!address.ok() || !address->IsLoopback()) {
+        return InvalidField(name, text,
+                            "must be a loopback address and a port, such as 127.0.0.1:5260");
+      }
+      options.rpc_tcp = text;
     } else if (name == "--spdk-compat") {
       RETURN_IF_ERROR(flag(options.spdk_compat));
     } else if (name == "-c" || name == "--config") {
@@ -159,7 +167,9 @@ Result<DaemonOptions> ParseDaemonOptions(const std::vector<std::string>& argumen
       }
     } else if (name == "--log-level") {
       ASSIGN_OR_RETURN(const std::string text, value());
-      ASSIGN_OR_RETURN(options.log_level, ParseLogLevel(text));
+      const Result<LogLevel> level = ParseLogLevel(text);
+      if (!level.ok()) return InvalidField(name, text, "%s", DetailOf(level.status()).reason);
+      options.log_level = *level;
     } else if (name == "--version") {
       RETURN_IF_ERROR(flag(options.show_version));
     } else if (name == "--help" || name == "-h") {

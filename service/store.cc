@@ -90,15 +90,12 @@ class Store::Database {
     auto database = std::unique_ptr<Database>(new Database(db));
     if (code != SQLITE_OK) return database->Error("cannot open " + path);
     sqlite3_extended_result_codes(db, 1);
+    // Before anything that writes: a file that is not ours stays as it is.
+    RETURN_IF_ERROR(database->CheckVersion(path));
     // WAL with a sync at every commit: an answered change survives power failure.
     for (const char* pragma : {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL",
                                "PRAGMA cell_size_check = ON", "PRAGMA foreign_keys = ON"}) {
       RETURN_IF_ERROR(database->Execute(pragma));
-    }
-    ASSIGN_OR_RETURN(const int64_t version, database->Number("PRAGMA user_version"));
-    if (version != kSchemaVersion) {
-      return DataLoss("%s has schema version %d, and this program knows version %d", path, version,
-                      kSchemaVersion);
     }
     Statement check(db, "PRAGMA integrity_check");
     if (check.Step() != SQLITE_ROW || check.Text(0) != "ok") {
@@ -180,6 +177,16 @@ class Store::Database {
  private:
   explicit Database(sqlite3* db) : db_(db) {}
 
+  Status CheckVersion(const std::string& path) {
+    Statement statement(db_, "PRAGMA user_version");
+    if (statement.Step() != SQLITE_ROW) return Error(path + " cannot be read");
+    if (const int64_t version = statement.Number(0); version != kSchemaVersion) {
+      return DataLoss("%s has schema version %d, and this program knows version %d", path, version,
+                      kSchemaVersion);
+    }
+    return OkStatus();
+  }
+
   Status WriteRows(const std::vector<SavedObject>& objects) {
     Statement remove(db_, "DELETE FROM calls WHERE kind = ? AND name = ?");
     Statement insert(db_, "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?)");
@@ -201,12 +208,6 @@ class Store::Database {
       }
     }
     return OkStatus();
-  }
-
-  Result<int64_t> Number(const char* sql) {
-    Statement statement(db_, sql);
-    if (statement.Step() != SQLITE_ROW) return Error("the configuration database cannot be read");
-    return statement.Number(0);
   }
 
   // What SQLite says went wrong, with an errno that tells damage from want.
@@ -262,7 +263,10 @@ Result<std::unique_ptr<Store>> Store::Open(const std::string& directory) {
                          : Result<std::unique_ptr<Database>>(DataLoss("%s is missing", path));
   if (!database.ok() && ErrnoOf(database.status()) == EBADMSG && have_good) {
     const std::string damage(database.status().message());
-    RETURN_IF_ERROR(Database::Open(good).status());
+    if (const Status copy = Database::Open(good).status(); !copy.ok()) {
+      return DataLoss("%s: %s; and its copy %s: %s; both are left as they are", path, damage, good,
+                      copy.message());
+    }
     // The damaged files are kept for whoever wants to look. The journals go along: a journal of one
     // database must never be applied to another.
     for (const char* suffix : {"", "-wal", "-shm"}) {
