@@ -60,6 +60,7 @@ std::string IscsiTarget::FullName(const std::string& name) const {
 }
 
 Task<Result<std::string>> IscsiTarget::CreateTargetNode(TargetNode node, bool luns_may_be_pending) {
+  if (node.name.empty()) co_return InvalidField("name", "", "must not be empty");
   node.name = FullName(node.name);
   const std::string name = node.name;
   const uint32_t queue_depth_max = impl_->options.max_queue_depth;

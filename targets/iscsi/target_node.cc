@@ -34,14 +34,22 @@ Status CheckDescription(const TargetNode& node, uint32_t queue_depth_max) {
     return InvalidField("alias_name", Printable(node.alias),
                         "must be at most %d printable ASCII characters", kValueBytesMax);
   }
-  if (node.queue_depth < 1 || static_cast<uint32_t>(node.queue_depth) > queue_depth_max) {
-    return InvalidField("queue_depth", node.queue_depth, "must be 1 to %d (max_queue_depth)",
+  if (node.queue_depth < 0 || static_cast<uint32_t>(node.queue_depth) > queue_depth_max) {
+    return InvalidField("queue_depth", node.queue_depth, "must be 0 to %d (max_queue_depth)",
                         queue_depth_max);
   }
+  if (node.luns.empty()) return InvalidField("luns", "", "a target needs a LUN");
   if (node.luns.size() > TargetNodes::kLunsAtOnceMax) {
     return InvalidField("luns", node.luns.size(), "at most %d", TargetNodes::kLunsAtOnceMax);
   }
   return OkStatus();
+}
+
+// The device's registry calls the name "name"; here it is a LUN's "bdev_name".
+Status OfLun(const Status& status) {
+  const ErrorDetail detail = DetailOf(status);
+  if (status.ok() || detail.field != "name") return status;
+  return ErrorOfField(detail.error_number, "bdev_name", detail.value, detail.reason);
 }
 
 Status CheckLun(const LunSpec& lun) {
@@ -96,6 +104,9 @@ Task<Status> TargetNodes::Create(TargetNode description, uint32_t queue_depth_ma
                                  bool luns_may_be_pending) {
   CO_RETURN_IF_ERROR(CheckDescription(description, queue_depth_max));
   CO_RETURN_IF_ERROR(CheckMaps(description.maps, {}));
+  if (description.queue_depth == 0) {
+    description.queue_depth = static_cast<int32_t>(queue_depth_max);
+  }
   const auto same_name = [&description](const auto& node) {
     return SameName(node->name(), description.name);
   };
@@ -119,7 +130,7 @@ Task<Status> TargetNodes::Create(TargetNode description, uint32_t queue_depth_ma
     if (status.ok()) {
       const Result<int> added =
           co_await node->device().AddLun(luns[i].lun_id, luns[i].bdev_name, luns_may_be_pending);
-      status = added.status();
+      status = OfLun(added.status());
     }
     if (!status.ok()) status = Within(absl::StrFormat("luns[%d]", i), status);
   }
@@ -134,7 +145,10 @@ Task<Status> TargetNodes::Create(TargetNode description, uint32_t queue_depth_ma
 Task<Result<int>> TargetNodes::AddLun(std::string name, LunSpec lun, bool may_be_pending) {
   ASSIGN_OR_CO_RETURN(Node* const node, FindOrFail(name));
   CO_RETURN_IF_ERROR(CheckLun(lun));
-  co_return co_await node->device().AddLun(lun.lun_id, lun.bdev_name, may_be_pending);
+  const Result<int> added =
+      co_await node->device().AddLun(lun.lun_id, lun.bdev_name, may_be_pending);
+  CO_RETURN_IF_ERROR(OfLun(added.status()));
+  co_return added;
 }
 
 Status TargetNodes::CheckMaps(const std::vector<GroupMap>& maps,
@@ -153,7 +167,7 @@ Status TargetNodes::CheckMaps(const std::vector<GroupMap>& maps,
       return ErrorOfField(ENOENT, field + ".ig_tag", std::to_string(maps[i].ig_tag),
                           "there is no such initiator group");
     }
-    if (std::count(maps.begin(), maps.end(), maps[i]) > 1 ||
+    if (std::count(maps.begin(), maps.begin() + static_cast<ptrdiff_t>(i), maps[i]) > 0 ||
         std::count(there.begin(), there.end(), maps[i]) > 0) {
       return ErrorOfField(EEXIST, field, ToString(maps[i]), "the target has this map already");
     }
