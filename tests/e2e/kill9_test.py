@@ -16,6 +16,7 @@ import pytest
 from exports import NODE_BASE, shown
 
 CALLS_PER_STREAM = 60
+OBJECTS_WANTED = 12  # Of a kind.
 
 
 class Model:
@@ -46,6 +47,14 @@ class Model:
         choices += [self.delete_portals] if self.portals else []
         choices += [self.make_node] * 2 if self.disks and self.initiators and self.portals else []
         choices += [self.add_lun, self.delete_node] if self.nodes and self.disks else []
+        # Not without end.
+        for things, delete in (
+            (self.disks, self.delete_disk),
+            (self.initiators, self.delete_initiators),
+            (self.portals, self.delete_portals),
+            (self.nodes, self.delete_node),
+        ):
+            choices += [delete] * 8 if len(things) > OBJECTS_WANTED else []
         return rng.choice(choices)(rng)
 
     def make_disk(self, rng):
@@ -225,5 +234,6 @@ def test_every_answered_change_survives_40_kills(polluxd):
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(900)
 def test_every_answered_change_survives_200_kills(polluxd):
     fail_many_times(polluxd, 200)
