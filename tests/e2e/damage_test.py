@@ -575,3 +575,34 @@ def test_a_stopped_daemon_goes_on(polluxd, target, bystander):
     os.kill(polluxd.pid, 18)
     before = bystander.rounds
     assert wait_until(lambda: bystander.rounds > before + 10)
+
+
+@pytest.mark.nightly
+def test_who_does_not_log_in_in_half_a_minute_is_sent_away(polluxd, target, bystander):
+    login, _ = whole_conversation(target)
+    slow = [socket.create_connection((target.host, target.port)) for _ in range(10)]
+    for i, one in enumerate(slow):
+        one.sendall(login[: 10 * i])
+    deadline = time.monotonic() + 40
+    for one in slow:
+        one.settimeout(max(0.1, deadline - time.monotonic()))
+        while one.recv(1000):
+            pass
+    connections_end(polluxd, 1)
+
+
+@pytest.mark.nightly
+def test_who_does_not_answer_a_ping_is_sent_away(start_polluxd):
+    polluxd = start_polluxd("--wait-for-rpc")
+    client = polluxd.client
+    client.iscsi_set_options(nop_in_interval=1, nop_timeout=3)
+    client.framework_start_init()
+    target = export(client, memory_disk(client))
+    with Peer(target.portal) as deaf, Peer(target.portal) as awake:
+        assert deaf.login(target.iqn) == 0 and awake.login(target.iqn) == 0
+        for _ in range(6):
+            ping = awake.receive()
+            assert ping.opcode == iscsi.NOP_IN
+            awake.answer_ping(ping)
+        assert len(client.iscsi_get_connections()) == 1
+        assert awake.ready() == 0
