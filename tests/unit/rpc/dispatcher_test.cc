@@ -42,6 +42,7 @@ class DispatcherTest : public testing::Test {
   DispatcherTest() {
     dispatcher_.Bind("create", this, &DispatcherTest::Create);
     dispatcher_.Bind("echo", this, &DispatcherTest::Echo);
+    dispatcher_.Bind("wait", this, &DispatcherTest::Echo);
     dispatcher_.SetState(v1::STATE_RUNTIME);
   }
   Task<Result<CreateResponse>> Create(CreateRequest request) {
@@ -88,7 +89,7 @@ TEST_F(DispatcherTest, KnowsTheMethodsOfItsServices) {
   EXPECT_EQ(create->bare->name(), "name");
   EXPECT_EQ(dispatcher_.Find("nonsense"), nullptr);
   EXPECT_EQ(dispatcher_.methods().size(), 12u);
-  EXPECT_EQ(dispatcher_.unbound().size(), 10u);
+  EXPECT_EQ(dispatcher_.unbound().size(), 9u);
 }
 
 TEST_F(DispatcherTest, FindsAllServicesOfTheBuild) {
@@ -204,6 +205,16 @@ TEST_F(DispatcherTest, MethodsBelongToStates) {
   EXPECT_TRUE(dispatcher_.Callable(prepare));
   EXPECT_TRUE(dispatcher_.Callable(*dispatcher_.Find("echo")));
   EXPECT_FALSE(IsWrongState(PermissionDenied("no")));
+}
+
+TEST_F(DispatcherTest, NoHandlerRunsInTheWrongState) {
+  dispatcher_.SetState(v1::STATE_STARTUP);
+  for (const char* method : {"create", "wait"}) {
+    auto call = Call(method, method == std::string("create") ? R"({"name":"a"})" : "{}");
+    call.Start();
+    EXPECT_TRUE(IsWrongState(call.TakeResult().status())) << method;
+  }
+  EXPECT_TRUE(keeper_.log.empty());
 }
 
 TEST_F(DispatcherTest, AChangeThatWaitedFindsTheStateChanged) {

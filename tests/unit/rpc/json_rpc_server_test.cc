@@ -319,6 +319,15 @@ TEST_F(JsonRpcServerTest, ReadingStopsAtTheLimitOfRunningCalls) {
   EXPECT_EQ(CodeOf(Ask(Echo("1"))), 0) << "others do not notice";
 }
 
+TEST_F(JsonRpcServerTest, ACallThatNeedsNoAnswerMakesRoomToo) {
+  Client client = Connect();
+  std::string all;
+  for (size_t i = 0; i < JsonRpcServer::kRequestsInFlightMax; ++i) all += Wait("null");
+  Send(client, all + Echo("\"behind\""));
+  Release(JsonRpcServer::kRequestsInFlightMax - 1);
+  EXPECT_EQ(Parse(Receive(client))["id"].asString(), "behind");
+}
+
 TEST_F(JsonRpcServerTest, ASlowReaderIsNotReadFromAndLosesNothing) {
   Client client = Connect();
   // Far more answers than the sockets hold; not one is read until all requests that go are sent.
@@ -470,6 +479,14 @@ TEST_F(JsonRpcServerTest, StopAnswersWhatRunsAndCloses) {
   EXPECT_EQ(Receive(busy), "closed");
   EXPECT_EQ(Receive(idle), "closed");
   EXPECT_EQ(ErrnoOf(Client::Connect(path(), kSoonNs).status()), ENOENT);
+}
+
+TEST_F(JsonRpcServerTest, StopWaitsNoLongerThanTheLastCall) {
+  Client client = Connect();
+  Send(client, Wait("null"));
+  AwaitWaitingCalls(1);
+  StopServer(/*drain_ns=*/3600 * kNsPerSecond);  // It would not end in time.
+  EXPECT_EQ(Receive(client), "closed");
 }
 
 TEST_F(JsonRpcServerTest, StopDoesNotWaitForOneWhoDoesNotRead) {
