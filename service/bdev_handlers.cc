@@ -1,6 +1,7 @@
 #include "service/bdev_handlers.h"
 
 #include "rpc/json_codec.h"
+#include "service/answers.h"
 #include "service/appliance.h"
 #include "service/threads.h"
 
@@ -176,9 +177,7 @@ Task<Result<v1::BdevResetIostatResponse>> BdevHandlers::ResetIostat(
   for (const std::string& name : names) {
     co_await statistics_.DoReset(appliance_.devices(), name, ResetOf(request.mode()));
   }
-  v1::BdevResetIostatResponse response;
-  response.set_ok(true);
-  co_return response;
+  co_return Done<v1::BdevResetIostatResponse>();
 }
 
 Task<Result<v1::BdevSetOptionsResponse>> BdevHandlers::SetOptions(
@@ -191,9 +190,7 @@ Task<Result<v1::BdevSetOptionsResponse>> BdevHandlers::SetOptions(
   options.iobuf_large_cache_size = request.iobuf_large_cache_size();
   appliance_.configuration().Put({"options", "bdev"},
                                  {{"bdev_set_options", rpc::EncodeMessage(request)}});
-  v1::BdevSetOptionsResponse response;
-  response.set_ok(true);
-  co_return response;
+  co_return Done<v1::BdevSetOptionsResponse>();
 }
 
 // Nothing of ours examines devices yet; the name is kept for what will.
@@ -209,16 +206,12 @@ Task<Result<v1::BdevExamineResponse>> BdevHandlers::Examine(v1::BdevExamineReque
   }
   appliance_.configuration().Put({"bdev_examine", request.name()},
                                  {{"bdev_examine", rpc::EncodeMessage(request)}});
-  v1::BdevExamineResponse response;
-  response.set_ok(true);
-  co_return response;
+  co_return Done<v1::BdevExamineResponse>();
 }
 
 Task<Result<v1::BdevWaitForExamineResponse>> BdevHandlers::WaitForExamine(
     v1::BdevWaitForExamineRequest) {
-  v1::BdevWaitForExamineResponse response;
-  response.set_ok(true);
-  co_return response;
+  co_return Done<v1::BdevWaitForExamineResponse>();
 }
 
 }  // namespace pollux::service

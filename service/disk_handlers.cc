@@ -3,24 +3,11 @@
 #include "drivers/memory/memory_disk.h"
 #include "drivers/null/null_disk.h"
 #include "rpc/json_codec.h"
+#include "service/answers.h"
 #include "service/appliance.h"
 
 namespace pollux::service {
 namespace {
-
-template <typename Response>
-Response Named(const std::string& name) {
-  Response response;
-  response.set_name(name);
-  return response;
-}
-
-template <typename Response>
-Response Done() {
-  Response response;
-  response.set_ok(true);
-  return response;
-}
 
 template <typename T>
 std::optional<T> When(bool present, T value) {

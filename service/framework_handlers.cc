@@ -5,6 +5,7 @@
 #include <csignal>
 
 #include "rpc/json_codec.h"
+#include "service/answers.h"
 #include "service/appliance.h"
 #include "service/threads.h"
 #include "service/version.h"
@@ -86,9 +87,7 @@ Task<Result<v1::SpdkKillInstanceResponse>> FrameworkHandlers::KillInstance(
   } else {
     appliance_.RequestStop(signal);
   }
-  v1::SpdkKillInstanceResponse response;
-  response.set_ok(true);
-  co_return response;
+  co_return Done<v1::SpdkKillInstanceResponse>();
 }
 
 Task<Result<v1::FrameworkStartInitResponse>> FrameworkHandlers::StartInit(
@@ -100,18 +99,14 @@ Task<Result<v1::FrameworkStartInitResponse>> FrameworkHandlers::StartInit(
     appliance_.RequestStop(SIGTERM);
     co_return status;
   }
-  v1::FrameworkStartInitResponse response;
-  response.set_ok(true);
-  co_return response;
+  co_return Done<v1::FrameworkStartInitResponse>();
 }
 
 Task<Result<v1::FrameworkWaitInitResponse>> FrameworkHandlers::WaitInit(
     v1::FrameworkWaitInitRequest) {
   co_await appliance_.initialised();
   if (appliance_.stopping()) co_return Cancelled("the appliance is stopping");
-  v1::FrameworkWaitInitResponse response;
-  response.set_ok(true);
-  co_return response;
+  co_return Done<v1::FrameworkWaitInitResponse>();
 }
 
 Task<Result<v1::FrameworkGetConfigResponse>> FrameworkHandlers::GetConfig(

@@ -1,6 +1,7 @@
 #include "service/iscsi_handlers.h"
 
 #include "rpc/json_codec.h"
+#include "service/answers.h"
 #include "service/appliance.h"
 
 namespace pollux::service {
@@ -9,13 +10,6 @@ namespace {
 constexpr char kPortalGroupKind[] = "iscsi_portal_group";
 constexpr char kInitiatorGroupKind[] = "iscsi_initiator_group";
 constexpr char kTargetNodeKind[] = "iscsi_target_node";
-
-template <typename Response>
-Response Done() {
-  Response response;
-  response.set_ok(true);
-  return response;
-}
 
 template <typename Repeated>
 std::vector<std::string> Strings(const Repeated& field) {

@@ -1,6 +1,7 @@
 #include "service/log_handlers.h"
 
 #include "core/log.h"
+#include "service/answers.h"
 
 namespace pollux::service {
 namespace {
@@ -34,14 +35,6 @@ v1::Severity SeverityOf(LogLevel level) {
       return v1::SEVERITY_DEBUG;
   }
   return v1::SEVERITY_UNSPECIFIED;
-}
-
-// An answer that says only that it was done.
-template <typename Response>
-Response Done() {
-  Response response;
-  response.set_ok(true);
-  return response;
 }
 
 }  // namespace
