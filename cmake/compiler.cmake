@@ -39,3 +39,8 @@ if(POLLUX_SANITIZE)
     add_compile_options(-Wno-tsan -U__SANITIZE_THREAD__)
   endif()
 endif()
+
+option(POLLUX_FUZZ "Build the fuzz targets of tests/fuzz (with clang and -DPOLLUX_SANITIZE=...)" OFF)
+if(POLLUX_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
