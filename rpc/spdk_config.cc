@@ -1,81 +1,103 @@
 #include "rpc/spdk_config.h"
 
-#include <json/json.h>
-
-#include <memory>
+#include "rpc/json_reader.h"
+#include "rpc/json_scanner.h"
 
 namespace pollux::rpc {
 namespace {
 
-std::string Compact(const Json::Value& value) {
-  Json::StreamWriterBuilder builder;
-  builder["indentation"] = "";
-  return Json::writeString(builder, value);
+// The longest excerpt of a configuration that an error repeats.
+constexpr size_t kShownMax = 80;
+
+Status WrongKind(const std::string& place, std::string_view text, const char* wanted) {
+  return ErrorOfField(EINVAL, place, text.substr(0, kShownMax),
+                      absl::StrFormat("is no %s", wanted));
 }
 
-Status AddCall(const std::string& place, const std::string& subsystem, const Json::Value& entry,
-               std::vector<ConfiguredCall>& calls) {
-  if (entry.isArray()) {
-    for (Json::ArrayIndex i = 0; i < entry.size(); ++i) {
-      RETURN_IF_ERROR(AddCall(absl::StrFormat("%s[%d]", place, i), subsystem, entry[i], calls));
-    }
-    return OkStatus();
+// Walks through the members of an object, or the elements of an array, that `text` must be.
+template <typename Visit>
+Status ForEachMember(const std::string& place, std::string_view text, Visit visit) {
+  JsonReader reader(text);
+  if (reader.Peek() != JsonKind::kObject) return WrongKind(place, text, "object");
+  reader.EnterObject();
+  for (std::string name; reader.NextMember(name);) RETURN_IF_ERROR(visit(name, reader.TakeText()));
+  return OkStatus();
+}
+template <typename Visit>
+Status ForEachElement(const std::string& place, std::string_view text, Visit visit) {
+  JsonReader reader(text);
+  if (reader.Peek() != JsonKind::kArray) return WrongKind(place, text, "array");
+  reader.EnterArray();
+  for (int i = 0; reader.NextElement(); ++i) {
+    RETURN_IF_ERROR(visit(absl::StrFormat("%s[%d]", place, i), reader.TakeText()));
   }
-  if (!entry.isObject() || !entry["method"].isString()) {
-    return InvalidField(place, Compact(entry), "is no object with a method");
-  }
-  const Json::Value& params = entry["params"];
-  if (!params.isNull() && !params.isObject()) {
-    return InvalidField(place + ".params", Compact(params), "is no object");
-  }
-  calls.push_back(
-      {subsystem, {entry["method"].asString(), params.isNull() ? "{}" : Compact(params)}});
   return OkStatus();
 }
 
-Result<std::vector<ConfiguredCall>> Parse(std::string_view text) {
-  Json::CharReaderBuilder builder;
-  builder["allowComments"] = true;
-  builder["failIfExtra"] = true;
-  builder["rejectDupKeys"] = true;
-  const std::unique_ptr<Json::CharReader> reader(builder.newCharReader());
-  Json::Value root;
-  std::string errors;
-  if (!reader->parse(text.data(), text.data() + text.size(), &root, &errors)) {
-    return InvalidArgument("the configuration is no JSON: %s", errors);
+Status TakeString(const std::string& place, std::string_view text, std::string& out) {
+  JsonReader reader(text);
+  if (reader.Peek() != JsonKind::kString) return WrongKind(place, text, "string");
+  out = reader.TakeString();
+  return OkStatus();
+}
+
+// A call, or an array of such: a batch.
+Status AddCalls(const std::string& place, std::string_view text, const std::string& subsystem,
+                std::vector<ConfiguredCall>& calls) {
+  if (JsonReader(text).Peek() == JsonKind::kArray) {
+    return ForEachElement(place, text, [&](const std::string& inner, std::string_view element) {
+      return AddCalls(inner, element, subsystem, calls);
+    });
   }
-  if (!root.isObject() || !root["subsystems"].isArray()) {
-    return InvalidArgument("the configuration has no array 'subsystems'");
-  }
-  std::vector<ConfiguredCall> calls;
-  const Json::Value& sections = root["subsystems"];
-  for (Json::ArrayIndex s = 0; s < sections.size(); ++s) {
-    const Json::Value& section = sections[s];
-    const std::string place = absl::StrFormat("subsystems[%d]", s);
-    if (!section.isObject() || !section["subsystem"].isString()) {
-      return InvalidField(place, Compact(section), "is no object with a name in 'subsystem'");
+  SavedCall call{.method = "", .params = "{}"};
+  RETURN_IF_ERROR(ForEachMember(place, text, [&](const std::string& name, std::string_view value) {
+    if (name == "method") return TakeString(place + ".method", value, call.method);
+    if (name != "params" || JsonReader(value).Peek() == JsonKind::kNull) return OkStatus();
+    if (JsonReader(value).Peek() != JsonKind::kObject) {
+      return WrongKind(place + ".params", value, "object");
     }
-    const Json::Value& entries = section["config"];
-    if (entries.isNull()) continue;
-    if (!entries.isArray()) {
-      return InvalidField(place + ".config", Compact(entries), "is neither an array nor null");
-    }
-    for (Json::ArrayIndex i = 0; i < entries.size(); ++i) {
-      RETURN_IF_ERROR(AddCall(absl::StrFormat("%s.config[%d]", place, i),
-                              section["subsystem"].asString(), entries[i], calls));
-    }
-  }
-  return calls;
+    call.params = CompactJson(value);
+    return OkStatus();
+  }));
+  if (call.method.empty()) return ErrorOfField(EINVAL, place + ".method", "", "is missing");
+  calls.push_back({subsystem, std::move(call)});
+  return OkStatus();
+}
+
+Status AddSection(const std::string& place, std::string_view text,
+                  std::vector<ConfiguredCall>& calls) {
+  std::string subsystem;
+  std::string_view entries;
+  RETURN_IF_ERROR(ForEachMember(place, text, [&](const std::string& name, std::string_view value) {
+    if (name == "subsystem") return TakeString(place + ".subsystem", value, subsystem);
+    if (name == "config") entries = value;
+    return OkStatus();
+  }));
+  if (subsystem.empty()) return ErrorOfField(EINVAL, place + ".subsystem", "", "is missing");
+  if (entries.empty() || JsonReader(entries).Peek() == JsonKind::kNull) return OkStatus();
+  return ForEachElement(place + ".config", entries,
+                        [&](const std::string& inner, std::string_view element) {
+                          return AddCalls(inner, element, subsystem, calls);
+                        });
 }
 
 }  // namespace
 
 Result<std::vector<ConfiguredCall>> ParseSpdkConfig(std::string_view text) {
-  try {
-    return Parse(text);
-  } catch (const Json::Exception& exception) {  // Nesting beyond the reader's stack.
-    return InvalidArgument("the configuration is no JSON: %s", exception.what());
-  }
+  RETURN_IF_ERROR(CheckJson(text, {.comments = true}));
+  std::string_view sections;
+  RETURN_IF_ERROR(
+      ForEachMember("configuration", text, [&](const std::string& name, std::string_view value) {
+        if (name == "subsystems") sections = value;
+        return OkStatus();
+      }));
+  if (sections.empty()) return ErrorOfField(EINVAL, "subsystems", "", "is missing");
+  std::vector<ConfiguredCall> calls;
+  RETURN_IF_ERROR(ForEachElement("subsystems", sections,
+                                 [&](const std::string& place, std::string_view section) {
+                                   return AddSection(place, section, calls);
+                                 }));
+  return calls;
 }
 
 }  // namespace pollux::rpc
