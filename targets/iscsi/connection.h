@@ -115,6 +115,7 @@ class Connection final : private ByteStream::Owner {
   void Reject(const Pdu& pdu, RejectReason reason);
   // A PDU that shows that we do not understand each other: Reject, then the end.
   void Violate(const Pdu& pdu, RejectReason reason, const char* what);
+  uint32_t UnaskedBytesMax() const;
   // What is wrong with a SCSI command beyond repair, or nothing.
   std::optional<RejectReason> FaultOfCommand(const Pdu& pdu) const;
 

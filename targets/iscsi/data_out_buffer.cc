@@ -55,9 +55,10 @@ size_t DataOutBuffer::BurstSlices(uint64_t offset, size_t bytes, std::span<iovec
   return count;
 }
 
-size_t DataOutBuffer::PlaceFor(size_t bytes, std::span<iovec> parts) const {
+size_t DataOutBuffer::PlaceFor(size_t bytes, std::span<iovec> parts) {
   CHECK(HasPlaceFor(bytes) && bytes > 0);
-  if (GoesToBurst()) {
+  placed_in_burst_ = GoesToBurst();
+  if (placed_in_burst_) {
     return BurstSlices(received_to_, std::min<uint64_t>(bytes, wanted_end_ - received_to_), parts);
   }
   parts[0] = {store_ + received_to_, bytes};
@@ -65,12 +66,13 @@ size_t DataOutBuffer::PlaceFor(size_t bytes, std::span<iovec> parts) const {
 }
 
 void DataOutBuffer::Landed(size_t bytes) {
-  if (GoesToBurst()) {
+  if (placed_in_burst_) {
     CHECK(bytes <= wanted_end_ - filled_to_);
     filled_to_ += bytes;
   } else {
     if (stored_begin_ == stored_end_) stored_begin_ = stored_end_ = received_to_;
     stored_end_ += bytes;
+    Absorb();
   }
   received_to_ += bytes;
 }

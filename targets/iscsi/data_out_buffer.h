@@ -34,8 +34,8 @@ class DataOutBuffer {
   bool HasPlaceFor(size_t bytes) const;
 
   // Where the next bytes go: fills `parts` with the places of at most `bytes`, in order, and
-  // returns how many parts. Landed() follows when they are there, before any Want.
-  size_t PlaceFor(size_t bytes, std::span<iovec> parts) const;
+  // returns how many parts. Landed() tells how many of them are there; a Want in between is fine.
+  size_t PlaceFor(size_t bytes, std::span<iovec> parts);
   void Landed(size_t bytes);
   void Copy(std::span<const std::byte> data);
 
@@ -59,6 +59,7 @@ class DataOutBuffer {
   uint64_t wanted_begin_ = 0, wanted_end_ = 0;
   uint64_t filled_to_ = 0;
   uint64_t received_to_ = 0;
+  bool placed_in_burst_ = false;
 };
 
 }  // namespace pollux::iscsi

@@ -71,7 +71,6 @@ struct AhsHeader {
   Be16 length;  // Of what follows the type.
   uint8_t type;
 };
-enum class AhsType : uint8_t { kExtendedCdb = 1, kBidirectionalReadLength = 2 };
 
 // --- Requests.
 
@@ -392,8 +391,6 @@ enum class RejectReason : uint8_t {  // §11.17.1
   kTooManyImmediateCommands = 0x06,
   kTaskInProgress = 0x07,
   kInvalidPduField = 0x09,
-  kOutOfResources = 0x0a,
-  kWaitingForLogout = 0x0c,
 };
 
 struct AsyncMessagePdu {  // §11.9
@@ -418,8 +415,6 @@ struct AsyncMessagePdu {  // §11.9
 static_assert(sizeof(AsyncMessagePdu) == kHeaderBytes && offsetof(AsyncMessagePdu, event) == 36);
 enum class AsyncEvent : uint8_t {
   kLogoutRequested = 1,
-  kConnectionDropped = 2,
-  kSessionDropped = 3,
 };
 
 // --- Text. §6, §13.

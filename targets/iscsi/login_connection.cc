@@ -72,7 +72,6 @@ ConnectionInfo LoginConnection::info() const {
           .login_phase = PhaseName(login_),
           .initiator_address = initiator_address_.host(),
           .target_address = target_address_.host(),
-          .target_node_name = login_.identity().target_name,
           .thread_name = loop_.name()};
 }
 

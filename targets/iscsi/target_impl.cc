@@ -10,6 +10,17 @@
 #include "targets/iscsi/options.h"
 
 namespace pollux::iscsi {
+namespace {
+
+constexpr uint32_t kDiscoveryQueueDepth = 8;
+
+bool SamePort(const Session::Identity& session, const Login::Identity& login, int32_t pg_tag) {
+  return session.isid == login.isid && session.discovery == login.discovery &&
+         session.pg_tag == pg_tag && SameName(session.initiator_name, login.initiator_name) &&
+         SameName(session.target_name, login.target_name);
+}
+
+}  // namespace
 
 IscsiTarget::Impl::Impl(Environment environment)
     : env(environment),
@@ -156,16 +167,6 @@ Task<void> IscsiTarget::Impl::Join(LoginConnection* login) {
   }
 }
 
-namespace {
-
-bool SamePort(const Session::Identity& session, const Login::Identity& login, int32_t pg_tag) {
-  return session.isid == login.isid && session.discovery == login.discovery &&
-         session.pg_tag == pg_tag && SameName(session.initiator_name, login.initiator_name) &&
-         SameName(session.target_name, login.target_name);
-}
-
-}  // namespace
-
 // A further connection of a session, on the session's reactor. §6.3.1
 Task<LoginStatus> IscsiTarget::Impl::JoinSession(LoginConnection* login) {
   const SessionRegistry::Entry* const entry = sessions_.Find(login->identity().tsih);
@@ -216,12 +217,10 @@ Task<LoginStatus> IscsiTarget::Impl::OpenSession(LoginConnection* login) {
   if (entry == nullptr) co_return LoginStatus::kOutOfResources;
   arrival->final_response.tsih = entry->identity.tsih;
   scsi::DeviceView* view = nullptr;
-  uint32_t queue_depth = 1;
+  uint32_t queue_depth = kDiscoveryQueueDepth;
   if (node != nullptr) {
     view = &node->device().view(static_cast<Reactor&>(worker.loop()).index());
     queue_depth = static_cast<uint32_t>(node->description().queue_depth);
-  } else {
-    queue_depth = 8;
   }
   auto session = std::make_unique<Session>(worker, entry->identity, login->parameters(), view,
                                            queue_depth, login->cmd_sn());
@@ -296,7 +295,10 @@ Task<Status> IscsiTarget::Impl::DeleteTargetNode(std::string name) {
 Task<std::vector<ConnectionInfo>> IscsiTarget::Impl::Connections() {
   std::vector<ConnectionInfo> infos;
   for (const auto& login : logins_) {
-    if (login->state() < LoginConnection::State::kClosing) infos.push_back(login->info());
+    if (login->state() >= LoginConnection::State::kClosing) continue;
+    infos.push_back(login->info());
+    infos.back().target_node_name =
+        WithoutNodeBase(options.node_base, login->identity().target_name);
   }
   std::vector<Worker*> workers;
   for (const auto& worker : workers_) workers.push_back(worker.get());

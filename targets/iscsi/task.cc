@@ -130,7 +130,7 @@ void ScsiTask::BeginSegment(bool of_data_out) {
 
 void ScsiTask::TakeData(std::span<const std::byte> data) { data_out_.Copy(data); }
 
-size_t ScsiTask::PlaceFor(size_t bytes, std::span<iovec> places) const {
+size_t ScsiTask::PlaceFor(size_t bytes, std::span<iovec> places) {
   return data_out_.PlaceFor(bytes, places);
 }
 

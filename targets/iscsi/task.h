@@ -66,7 +66,7 @@ class ScsiTask final : public scsi::Command, public Numbered, private SendItem {
   // The data segment of a PDU begins, comes piece by piece, and ends.
   void BeginSegment(bool of_data_out);
   void TakeData(std::span<const std::byte> data);
-  size_t PlaceFor(size_t bytes, std::span<iovec> places) const;
+  size_t PlaceFor(size_t bytes, std::span<iovec> places);
   void Landed(size_t bytes);
   void EndSegment(bool final);
   // The connection ended within it.

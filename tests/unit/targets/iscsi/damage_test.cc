@@ -378,6 +378,23 @@ TEST_F(DamageTest, ImmediateDataThatIsNotAllowed) {
   }
 }
 
+TEST_F(DamageTest, ImmediateDataByTheDefaultsOfALoginWithoutItsOperationalStage) {
+  const auto initiator = Connect();
+  Wire login(0x43, 0x83);  // From the security stage straight to full feature phase.
+  login.Put16(12, 5).Put16(20, 1).Put32(24, initiator->cmd_sn);
+  login.Text({"InitiatorName=iqn.2001-04.com.example:host", "TargetName="s + kTargetName});
+  initiator->Send(login);
+  const Wire response = initiator->Receive();
+  ASSERT_EQ(response.Get16(36), 0);
+  initiator->exp_stat_sn = response.Get32(24) + 1;
+  initiator->NoData(TestUnitReady());
+  EXPECT_EQ(initiator->Write(Write10(0, 16), Bytes(8192), 8192).status, 0);
+  Wire command = initiator->Command(Write10(0, 128), 0xa1, 65536);
+  command.data = Bytes(65536);
+  initiator->Send(command);
+  EXPECT_EQ(initiator->Receive().opcode(), 0x3f);
+}
+
 TEST_F(DamageTest, ATaskTagThatIsInUse) {
   const auto initiator = LogIn();
   disk_->holds = true;

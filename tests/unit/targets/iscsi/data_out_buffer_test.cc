@@ -106,6 +106,17 @@ TEST_F(DataOutBufferTest, DataBeforeAndAfterTheWishMeet) {
   ExpectBurst(0);
 }
 
+TEST_F(DataOutBufferTest, AWishBetweenPlaceAndArrivalLosesNothing) {
+  std::array<iovec, 4> places;
+  ASSERT_EQ(buffer_.PlaceFor(10, places), 1u);
+  Want(0, {20});
+  std::memcpy(places[0].iov_base, source_.data(), 10);
+  buffer_.Landed(10);
+  EXPECT_EQ(buffer_.filled_to(), 10u);
+  buffer_.Copy(Source(10, 10));
+  ExpectBurst(0);
+}
+
 TEST_F(DataOutBufferTest, AskedForDataNeedsNoStore) {
   buffer_.Reset(nullptr, 0);
   EXPECT_FALSE(buffer_.HasPlaceFor(1));

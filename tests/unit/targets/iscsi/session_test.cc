@@ -257,6 +257,19 @@ TEST_F(SessionTest, AnInitiatorThatAnswersPingsStays) {
   EXPECT_TRUE(initiator->IsQuiet());
 }
 
+TEST_F(SessionTest, ALargePingMayComeInPieces) {
+  const auto initiator = LogIn();
+  const Wire ping = initiator->NopOut(Pattern(40000, 8));
+  const Bytes bytes = ping.Encode();
+  for (size_t at = 0; at < bytes.size(); at += 7000) {
+    const auto from = bytes.begin() + static_cast<ptrdiff_t>(at);
+    const size_t piece = std::min<size_t>(7000, bytes.size() - at);
+    initiator->SendRaw(Bytes(from, from + static_cast<ptrdiff_t>(piece)));
+    Turns(3);
+  }
+  EXPECT_EQ(initiator->Receive().data, Pattern(40000, 8));
+}
+
 // --- Order of commands.
 
 TEST_F(SessionTest, NumbersOutsideTheWindowAreIgnored) {
