@@ -38,6 +38,12 @@ Task<Status> IscsiTarget::Impl::Start(Options wanted) {
   options = std::move(wanted);
   const size_t reactors = env.reactors.size();
   const PoolSizes sizes = PoolSizesOf(options, reactors);
+  // What was left to us is shown as what it has become.
+  options.data_out_pool_size = static_cast<uint32_t>(sizes.data_buffers * reactors);
+  options.immediate_data_pool_size = static_cast<uint32_t>(sizes.unsolicited_buffers * reactors);
+  if (options.pdu_pool_size == 0) {
+    options.pdu_pool_size = options.max_sessions * options.max_queue_depth;
+  }
   const ReactorBuffers::Size data{Worker::kDataBufferBytes, sizes.data_buffers};
   ASSIGN_OR_CO_RETURN(data_buffers_,
                       ReactorBuffers::Make(env.memory, kDataBuffersConsumer, reactors, data));

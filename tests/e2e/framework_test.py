@@ -104,6 +104,12 @@ def test_options_are_set_before_initialisation_and_kept(start_polluxd):
     assert saved(polluxd.client) == before
 
 
+def test_pool_sizes_left_to_pollux_are_shown_as_what_they_became(polluxd):
+    options = polluxd.client.iscsi_get_options()
+    for pool in ("pdu", "immediate_data", "data_out"):
+        assert options[f"{pool}_pool_size"] > 0
+
+
 def test_iscsi_options_are_set_once(start_polluxd):
     client = start_polluxd("--wait-for-rpc").client
     client.iscsi_set_options(max_sessions=3)
