@@ -1,8 +1,9 @@
 """What is configured stays: across restarts, kills, missing devices, damage and full disks."""
 
+import contextlib
 import os
-import shutil
 import socket
+import sqlite3
 import subprocess
 
 import pytest
@@ -374,16 +375,19 @@ def test_a_damaged_journal_loses_no_acknowledged_start(two_starts):
     assert "Good" in names(polluxd)
 
 
+def set_schema_version(polluxd, version):
+    for name in ("pollux.db", "pollux.db.good"):
+        with contextlib.closing(sqlite3.connect(polluxd.state_dir / name)) as database:
+            database.execute(f"PRAGMA user_version = {version}")
+            database.commit()
+
+
 def test_a_newer_schema_is_refused_and_left_alone(two_starts):
     polluxd = two_starts
-    for name in ("pollux.db", "pollux.db.good"):
-        if shutil.which("sqlite3") is None:
-            pytest.skip("no sqlite3 program")
-        subprocess.run(["sqlite3", polluxd.state_dir / name, "PRAGMA user_version = 99"], check=True)
+    set_schema_version(polluxd, 99)
     with pytest.raises(StartFailed, match="(?s)exit code 1.*version 99"):
         polluxd.start()
-    for name in ("pollux.db", "pollux.db.good"):
-        subprocess.run(["sqlite3", polluxd.state_dir / name, "PRAGMA user_version = 1"], check=True)
+    set_schema_version(polluxd, 1)
     polluxd.start()
     assert names(polluxd) == ["Good", "Later"]
 
