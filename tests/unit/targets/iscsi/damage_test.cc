@@ -312,6 +312,17 @@ TEST_F(DamageTest, DataOutThatBreaksItsSequence) {
   }
 }
 
+TEST_F(DamageTest, UnsolicitedDataBeyondFirstBurstLength) {
+  TestInitiator::LoginOptions options;
+  options.keys = {"InitialR2T=No", "FirstBurstLength=512"};
+  const auto initiator = LogIn(options);
+  const Wire write = initiator->Command(Write10(0, 2), 0x21, 1024);
+  initiator->Send(write);
+  initiator->Send(initiator->DataOut(write.Get32(16), 0xffffffff, 0, 0, Bytes(1024), true));
+  EXPECT_EQ(initiator->Receive().opcode(), 0x3f);
+  EXPECT_TRUE(initiator->IsClosed());
+}
+
 TEST_F(DamageTest, TheSameDataTwice) {
   const auto initiator = LogIn();
   const Wire write = initiator->Command(Write10(0, 1), 0xa1, 512);

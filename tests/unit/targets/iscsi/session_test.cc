@@ -83,6 +83,20 @@ TEST_F(SessionTest, UnknownTargetsAndStrangersAreRefused) {
   EXPECT_EQ(Connect()->Login(options), 0);
 }
 
+TEST_F(SessionTest, AnExclusionHoldsForAllMapsBehindIt) {
+  OnControl([this] {
+    InitiatorGroup without{
+        .tag = 2, .initiators = {"!iqn.2001-04.com.example:host"}, .netmasks = {"ANY"}};
+    EXPECT_TRUE(target_->CreateInitiatorGroup(without).ok());
+  });
+  ASSERT_TRUE(AddTarget("disk2", {{1, 2}, {1, 1}}).ok());
+  TestInitiator::LoginOptions options;
+  options.target = "iqn.2016-06.io.spdk:disk2";
+  EXPECT_EQ(Connect()->Login(options), 0x0202);
+  options.initiator = "iqn.2001-04.com.example:another";
+  EXPECT_EQ(Connect()->Login(options), 0);
+}
+
 TEST_F(SessionTest, ATargetThatRequiresChapRefusesALoginWithout) {
   TargetNode node{.name = "locked",
                   .maps = {{1, 1}},
@@ -257,6 +271,15 @@ TEST_F(SessionTest, AnInitiatorThatAnswersPingsStays) {
   EXPECT_TRUE(initiator->IsQuiet());
 }
 
+TEST_F(SessionTest, APingInTheOrderOfCommandsUsesUpItsNumber) {
+  const auto initiator = LogIn();
+  Wire ping = initiator->NopOut(Pattern(4, 1));
+  ping.header[0] = 0x00;
+  const uint32_t number = initiator->cmd_sn++;
+  initiator->Send(ping);
+  EXPECT_EQ(initiator->Receive().Get32(28), number + 1);
+}
+
 TEST_F(SessionTest, ALargePingMayComeInPieces) {
   const auto initiator = LogIn();
   const Wire ping = initiator->NopOut(Pattern(40000, 8));
@@ -387,6 +410,61 @@ TEST_F(SessionTest, EachTaskManagementFunctionHasItsAnswer) {
   }
 }
 
+TEST_F(SessionTest, AnAbortOfATaskSetLeavesOtherLunsAlone) {
+  AddDisk("disk2").holds = true;
+  ASSERT_TRUE(Run(target_->AddLun("disk1", "disk2", 1, false)).ok());
+  const auto initiator = LogIn();
+  initiator->NoData(TestUnitReady());
+  initiator->lun = 1;
+  initiator->NoData(TestUnitReady());
+  const Wire there = initiator->Command(Write10(0, 64), 0xa1, 64 * 512);
+  initiator->Send(there);
+  const Wire r2t = initiator->Receive();
+  ASSERT_EQ(r2t.opcode(), 0x31);
+  initiator->lun = 0;
+  const Wire here = initiator->Command(Write10(0, 64), 0xa1, 64 * 512);
+  initiator->Send(here);
+  ASSERT_EQ(initiator->Receive().opcode(), 0x31);
+  initiator->Send(initiator->TaskManagement(2));
+  const Wire response = initiator->Receive();
+  EXPECT_EQ(response.opcode(), 0x22);
+  initiator->exp_stat_sn = response.Get32(24) + 1;
+  static_cast<TestDisk*>(*world_.devices.Find("disk2"))->holds = false;
+  initiator->kept.push_back(r2t);
+  EXPECT_EQ(initiator->Finish(there.Get32(16), Bytes(64 * 512)).status, 0);
+  EXPECT_TRUE(initiator->IsQuiet());
+}
+
+// What waits to be sent lies in buffers that must not be given to somebody else.
+TEST_F(SessionTest, AnAbortedReadStillSendsOnlyItsOwnData) {
+  const Bytes own = Pattern(2048 * 512, 3);
+  std::memcpy(disk_->data.data(), own.data(), own.size());
+  std::fill(disk_->data.begin() + 2048 * 512, disk_->data.end(), std::byte{0xbd});
+  const auto initiator = LogIn();
+  // More than the kernel takes while nobody reads.
+  for (int i = 0; i < 60; ++i) initiator->Send(initiator->Command(Read10(0, 2048), 0xc1, 1 << 20));
+  Turns(200);
+  const Wire abort = initiator->TaskManagement(2);
+  initiator->Send(abort);
+  Turns(20);
+  TestInitiator::LoginOptions options;
+  options.isid = 2;
+  const auto other = LogIn(options);
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(other->Read(Read10(2048, 2048), 1 << 20).data, Bytes(1 << 20, 0xbd));
+  }
+  size_t data_pdus = 0;
+  for (;;) {
+    const Wire pdu = initiator->Receive();
+    if (pdu.opcode() == 0x22) break;
+    ASSERT_EQ(pdu.opcode(), 0x25);
+    ++data_pdus;
+    const auto from = own.begin() + static_cast<ptrdiff_t>(pdu.Get32(40));
+    ASSERT_TRUE(std::equal(pdu.data.begin(), pdu.data.end(), from)) << pdu.Get32(40);
+  }
+  EXPECT_GT(data_pdus, 16u);
+}
+
 TEST_F(SessionTest, ALunResetEndsTheTasksOfAllSessions) {
   const auto first = LogIn();
   TestInitiator::LoginOptions options;
@@ -513,6 +591,19 @@ TEST_F(SessionTest, OneConnectionMayLogOutWhileTheOtherStays) {
   EXPECT_TRUE(second->IsClosed());
   EXPECT_TRUE(first->IsQuiet());
   EXPECT_EQ(Connections().size(), 1u);
+}
+
+TEST_F(SessionTest, ALogoutOfTheSessionClosesAllItsConnections) {
+  const auto first = LogIn();
+  TestInitiator::LoginOptions options;
+  options.tsih = first->tsih;
+  options.cid = 2;
+  const auto second = Connect();
+  ASSERT_EQ(second->Login(options), 0);
+  first->Send(first->Logout(0));
+  EXPECT_EQ(first->Receive().header[2], 0);
+  EXPECT_TRUE(second->IsClosed());
+  ExpectNobody();
 }
 
 TEST_F(SessionTest, AConnectionThatFailsTakesItsSessionWithIt) {
