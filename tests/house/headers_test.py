@@ -21,12 +21,12 @@ CACHE = BUILD / "house" / "headers.json"
 
 @functools.lru_cache(maxsize=None)
 def compiler():
-    """The compiler with its flags, as the build of the rpc folder has them: it sees everything."""
+    """The compiler with its flags, as the tests of the rpc folder have them: they see everything."""
     path = BUILD / "compile_commands.json"
     if not path.exists():
         pytest.fail(f"{path} is missing: run cmake --preset release first")
     commands = [entry["command"] for entry in json.loads(path.read_text())]
-    words = shlex.split(next(command for command in commands if "/pollux_rpc.dir/" in command))
+    words = shlex.split(next(command for command in commands if "/pollux_rpc_test.dir/" in command))
     files = (".cc", ".o", "/ccache")
     flags = [word for word in words if word not in ("-c", "-o") and not word.endswith(files)]
     return [*flags, "-isystem", "/usr/include/dpdk", "-fsyntax-only", "-x", "c++"]
