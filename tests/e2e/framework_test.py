@@ -324,7 +324,7 @@ def test_spdks_own_file_is_imported_and_what_is_left_out_is_said(start_polluxd, 
     "content, complaint",
     [
         ("{", "JSON"),
-        ("[]", "must be an object|subsystems"),
+        ("[]", r"configuration '\[\]': is no object"),
         ('{"subsystems":[{"subsystem":"bdev","config":[{"method":"bdev_nvme_attach_controller"}]}]}',
          "bdev_nvme_attach_controller"),
         ('{"subsystems":[{"subsystem":"bdev","config":[{"method":"bdev_null_create","params":{"name":"a"}}]}]}',
