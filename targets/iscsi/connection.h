@@ -128,6 +128,7 @@ class Connection final : private ByteStream::Owner {
   void ReleaseControlTask(ControlTask& task);
   bool MayStart(const ScsiTask& task) const;
   void StartWaiting();
+  void StartTask(ScsiTask& task);
 
   void AnswerNopOut(ControlTask& task);
   void AnswerLogout(ControlTask& task);

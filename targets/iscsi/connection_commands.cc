@@ -130,6 +130,7 @@ void Connection::OnDataOut(const Pdu& pdu) {
 void Connection::AdmitTask(ScsiTask& task) {
   if (task.no_room()) return task.Refuse(scsi::ScsiStatus::kTaskSetFull);
   if (session_.state() != Session::State::kOpen) return task.Refuse(scsi::ScsiStatus::kBusy);
+  if (task.immediate()) return StartTask(task);
   waiting_.PushBack(task);
   StartWaiting();
 }
@@ -147,11 +148,15 @@ void Connection::StartWaiting() {
   while (ScsiTask* task = waiting_.Front()) {
     if (!MayStart(*task)) return;
     waiting_.Remove(*task);
-    task->started_ = true;
-    data_in_bytes_ += task->send_cost();
-    if (task->needs_r2t()) ++r2t_tasks_;
-    task->Start();
+    StartTask(*task);
   }
+}
+
+void Connection::StartTask(ScsiTask& task) {
+  task.started_ = true;
+  data_in_bytes_ += task.send_cost();
+  if (task.needs_r2t()) ++r2t_tasks_;
+  task.Start();
 }
 
 void Connection::OnTaskWithdrawn(ScsiTask& task) {

@@ -251,7 +251,7 @@ void Connection::AnswerTaskManagement(ControlTask& task) {
 void Connection::AbortReferencedTask(ControlTask& task) {
   const auto& request = As<TaskManagementRequestPdu>(task.request);
   ScsiTask* const referenced = session_.FindTask(request.referenced_task_tag);
-  if (referenced != nullptr && referenced->lun == request.lun) {
+  if (referenced != nullptr && referenced->lun == request.lun && !referenced->status_queued()) {
     return session_.Manage(task, scsi::TaskFunction::kAbortTask, referenced);
   }
   // It may be on its way on another connection; then it is not to run when it comes. §11.5.1

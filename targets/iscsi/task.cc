@@ -52,7 +52,7 @@ void ScsiTask::Begin(Connection& connection, const ScsiCommandPdu& request, std:
   connection_ = &connection;
   immediate_ = (request.opcode & kImmediate) != 0;
   counted_ = started_ = unasked_open_ = in_segment_ = silent_ = abort_wanted_ = aborted_ = false;
-  response_queued_ = r2t_waits_ = burst_active_ = last_ = no_room_ = false;
+  response_queued_ = status_queued_ = r2t_waits_ = burst_active_ = last_ = no_room_ = false;
   serial_ = session_->NextSerial();
   itt_ = request.itt;
   cmd_sn_ = request.cmd_sn;
@@ -273,6 +273,7 @@ void ScsiTask::FillDataIn(SendItem& item, DataInPdu& header) {
   }
   const bool has_status = burst_ends && last_;
   if (has_status) {
+    status_queued_ = true;
     header.flags |= kHasStatus;
     header.flags |= SetResidual(header.residual);
     if (counted_) session_->OnTaskAnswered();
@@ -311,13 +312,8 @@ void ScsiTask::OnBurstSent() {
 void ScsiTask::OnStatus() {
   Enter(State::kAnswering);
   data_out_.Done();
-  // Aborted by this session's own task management, there is no response. SAM-5 §5.3.1.
-  if (status == scsi::ScsiStatus::kTaskAborted && silent_) {
-    unasked_open_ = false;
-    if (in_segment_ || sends_ > 0) return;
-    return Finish();
-  }
-  silent_ = false;
+  // Aborted by this session's own task management, there is no response, even if it ended well at
+  // the last moment. SAM-5 §5.3.1.
   Answer();
 }
 
@@ -333,7 +329,7 @@ void ScsiTask::Answer() {
 }
 
 void ScsiTask::SendResponse() {
-  response_queued_ = true;
+  response_queued_ = status_queued_ = true;
   ScsiResponsePdu& response = header_.response;
   response = {};
   response.opcode = static_cast<uint8_t>(Opcode::kScsiResponse);

@@ -89,6 +89,8 @@ class ScsiTask final : public scsi::Command, public Numbered, private SendItem {
   uint64_t serial() const { return serial_; }
   uint16_t index() const { return index_; }
   bool immediate() const { return immediate_; }
+  // Its status is on its way to the initiator: it cannot be aborted any more.
+  bool status_queued() const { return status_queued_; }
   // Data that comes is for it, and not to be thrown away.
   bool takes_data() const {
     return !no_room_ && (state_ == State::kWaiting || (state_ == State::kRunning && !aborted_));
@@ -156,7 +158,8 @@ class ScsiTask final : public scsi::Command, public Numbered, private SendItem {
   bool abort_wanted_ = false;  // As soon as nobody else touches its buffers.
   bool aborted_ = false;
   bool response_queued_ = false;
-  bool r2t_waits_ = false;  // For the task's one item of output.
+  bool status_queued_ = false;  // In a response, or in the last Data-In.
+  bool r2t_waits_ = false;      // For the task's one item of output.
   uint32_t itt_ = 0;
   uint32_t cmd_sn_ = 0;
   uint64_t serial_ = 0;

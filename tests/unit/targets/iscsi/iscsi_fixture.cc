@@ -40,6 +40,7 @@ class TestDisk::Channel final : public BlockChannel {
     return true;
   }
   bool TryAbort(IoRequest& target) override {
+    if (!disk_.aborts) return false;
     const auto found = std::find_if(disk_.held.begin(), disk_.held.end(),
                                     [&target](const auto& h) { return h.second == &target; });
     if (found == disk_.held.end()) return false;

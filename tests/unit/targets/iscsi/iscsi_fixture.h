@@ -31,6 +31,7 @@ class TestDisk final : public BlockDevice {
 
   bool lends = false;
   bool holds = false;
+  bool aborts = true;  // What it holds can be aborted.
   std::vector<std::byte> data;
   std::vector<std::pair<BlockChannel*, IoRequest*>> held;
 

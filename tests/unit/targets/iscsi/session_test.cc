@@ -378,6 +378,45 @@ TEST_F(SessionTest, AnAbortedTaskIsNotAnswered) {
   EXPECT_EQ(initiator->NoData(TestUnitReady()).status, 0);
 }
 
+TEST_F(SessionTest, ATaskThatEndsWhileItIsAbortedIsNotAnswered) {
+  const auto initiator = LogIn();
+  disk_->holds = true;
+  disk_->aborts = false;
+  Wire write = initiator->Command(Write10(0, 1), 0xa1, 512);
+  write.data = Bytes(512);
+  initiator->Send(write);
+  Turns(5);
+  initiator->Send(initiator->TaskManagement(1, write.Get32(16)));
+  EXPECT_TRUE(initiator->IsQuiet());
+  world_.On(0, [this] { disk_->Release(); });
+  const Wire response = initiator->Receive();
+  EXPECT_EQ(response.opcode(), 0x22);
+  EXPECT_EQ(response.header[2], 0);
+  EXPECT_TRUE(initiator->IsQuiet());
+}
+
+TEST_F(SessionTest, ATaskWhoseStatusIsOnItsWayCannotBeAborted) {
+  const auto initiator = LogIn();
+  for (int i = 0; i < 60; ++i) initiator->Send(initiator->Command(Read10(0, 2048), 0xc1, 1 << 20));
+  Turns(200);  // Nobody reads: what comes now waits in the send queue.
+  Wire ready = initiator->Command(TestUnitReady(), 0x81, 0);
+  ready.header[0] |= 0x40;  // It waits for none of the reads.
+  --initiator->cmd_sn;
+  initiator->Send(ready);
+  Turns(5);
+  initiator->Send(initiator->TaskManagement(1, ready.Get32(16)));
+  bool answered = false;
+  for (;;) {
+    const Wire pdu = initiator->Receive();
+    answered |= pdu.Get32(16) == ready.Get32(16);
+    if (pdu.opcode() == 0x25 || pdu.opcode() == 0x21) continue;
+    EXPECT_EQ(pdu.opcode(), 0x22);
+    EXPECT_EQ(pdu.header[2], 1) << "task does not exist";
+    break;
+  }
+  EXPECT_TRUE(answered);
+}
+
 TEST_F(SessionTest, AWriteThatWaitsForDataCanBeAborted) {
   const auto initiator = LogIn();
   const Wire write = initiator->Command(Write10(0, 64), 0xa1, 64 * 512);
