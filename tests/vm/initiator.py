@@ -39,10 +39,6 @@ class Initiator:
     def logout(self):
         self._guest.run(f"{self._node} --logout && {self._node} -o delete")
 
-    def lost_connections(self):
-        """How often the kernel has noticed since boot that a connection was gone."""
-        return int(self._guest.run("dmesg | grep -c 'detected conn error' || :"))
-
     def sessions(self):
         return self._guest.run("iscsiadm -m session || :")
 
