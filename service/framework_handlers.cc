@@ -156,7 +156,7 @@ Task<Result<v1::FrameworkGetReactorsResponse>> FrameworkHandlers::GetReactors(
     const CpuTimes times = CpuTimesOf(*reactor);
     v1::ReactorInfo* info = response.add_reactors();
     info->set_lcore(static_cast<uint32_t>(reactor->core()));
-    info->set_numa_id(0);
+    info->set_numa_id(NumaNodeOf(*reactor));
     info->set_tid(static_cast<uint64_t>(reactor->thread_id()));
     info->set_busy(reactor->busy_ns());
     info->set_idle(reactor->idle_ns());

@@ -14,6 +14,9 @@ inline uint64_t ThreadIdOfReactor(size_t index) { return kControlThreadId + 1 + 
 // A hexadecimal mask of the core that the loop is pinned to; "0" for one that is not.
 std::string CpumaskOf(const Loop& loop);
 
+// The NUMA node of the core that the loop is pinned to, from /sys; 0 where there is but one.
+int NumaNodeOf(const Loop& loop);
+
 // Ticks of 1/USER_HZ s that the loop's thread has spent, from /proc.
 struct CpuTimes {
   uint64_t user = 0;
