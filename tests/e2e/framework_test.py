@@ -395,7 +395,8 @@ def test_spdk_compat_listens_where_spdk_does(start_polluxd):
     path = pathlib.Path("/var/tmp/spdk.sock")
     if path.exists() or not os.access(path.parent, os.W_OK):
         pytest.skip(f"{path} is taken, or not ours")
-    start_polluxd("--spdk-compat")
+    # It listens on one socket after the other, and answers when all listen.
+    start_polluxd("--spdk-compat").client.spdk_get_version()
     with pollux.Client(path) as client:
         assert client.spdk_get_version()
 
