@@ -153,7 +153,7 @@ Task<Result<v1::FrameworkGetReactorsResponse>> FrameworkHandlers::GetReactors(
   response.set_tick_rate(kNsPerSecond);
   response.set_pid(static_cast<uint64_t>(getpid()));
   for (auto& reactor : appliance_.reactors()) {
-    const CpuTimes times = CpuTimesOf(*reactor);
+    const CoreTimes times = core_times_.Of(reactor->core());
     v1::ReactorInfo* info = response.add_reactors();
     info->set_lcore(static_cast<uint32_t>(reactor->core()));
     info->set_numa_id(NumaNodeOf(*reactor));
@@ -161,6 +161,7 @@ Task<Result<v1::FrameworkGetReactorsResponse>> FrameworkHandlers::GetReactors(
     info->set_busy(reactor->busy_ns());
     info->set_idle(reactor->idle_ns());
     info->set_in_interrupt(!appliance_.options().poll && !reactor->must_poll());
+    info->set_irq(times.interrupt);
     info->set_sys(times.system);
     info->set_usr(times.user);
     if (reactor->index() == 0) {

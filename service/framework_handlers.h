@@ -2,6 +2,7 @@
 #include "core/task.h"
 #include "pollux/v1/framework.pb.h"
 #include "rpc/dispatcher.h"
+#include "service/core_times.h"
 
 namespace pollux::service {
 
@@ -26,6 +27,7 @@ class FrameworkHandlers {
       v1::FrameworkGetReactorsRequest request);
 
   Appliance& appliance_;
+  const CoreTimesSince core_times_;  // Since the appliance was started.
 };
 
 }  // namespace pollux::service

@@ -1,8 +1,7 @@
 #include "service/threads.h"
 
 #include <filesystem>
-#include <fstream>
-#include <sstream>
+#include <system_error>
 
 #include "absl/strings/str_format.h"
 
@@ -24,22 +23,6 @@ int NumaNodeOf(const Loop& loop) {
     if (std::filesystem::exists(link, ignored)) return node;
   }
   return 0;
-}
-
-CpuTimes CpuTimesOf(const Loop& loop) {
-  std::ifstream file(absl::StrFormat("/proc/self/task/%d/stat", loop.thread_id()));
-  std::string text;
-  std::getline(file, text);
-  // The name, in parentheses, may hold blanks: the numbers begin after the last ')'. proc(5): state
-  // is field 3, utime 14, stime 15.
-  const size_t name_end = text.rfind(')');
-  if (name_end == std::string::npos) return {};
-  std::istringstream fields(text.substr(name_end + 1));
-  std::string skipped;
-  for (int field = 3; field < 14; ++field) fields >> skipped;
-  CpuTimes times;
-  fields >> times.user >> times.system;
-  return times;
 }
 
 }  // namespace pollux::service

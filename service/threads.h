@@ -17,11 +17,4 @@ std::string CpumaskOf(const Loop& loop);
 // The NUMA node of the core that the loop is pinned to, from /sys; 0 where there is but one.
 int NumaNodeOf(const Loop& loop);
 
-// Ticks of 1/USER_HZ s that the loop's thread has spent, from /proc.
-struct CpuTimes {
-  uint64_t user = 0;
-  uint64_t system = 0;
-};
-CpuTimes CpuTimesOf(const Loop& loop);
-
 }  // namespace pollux::service

@@ -186,6 +186,40 @@ def test_reactors_are_those_of_the_mask(start_polluxd):
     }
 
 
+def core_times(core):
+    """usr, sys and irq of a core since boot."""
+    with open("/proc/stat") as file:
+        fields = next(line for line in file if line.startswith(f"cpu{core} ")).split()
+    user, nice, system, _, _, irq, softirq = map(int, fields[1:8])
+    return {"usr": user + nice, "sys": system, "irq": irq + softirq}
+
+
+def test_a_reactor_shows_what_its_core_did_since_the_start(start_polluxd):
+    cores = os.sched_getaffinity(0)
+    core = min(cores)
+    before = core_times(core)
+    polluxd = start_polluxd("-m", f"[{core}]")
+
+    # Others use the core too: datagrams to oneself cost all three kinds of time.
+    os.sched_setaffinity(0, {core})
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink:
+            sink.bind(("127.0.0.1", 0))
+
+            def reached():
+                for _ in range(1000):
+                    sink.sendto(bytes(1000), sink.getsockname())
+                reactor = polluxd.client.framework_get_reactors()["reactors"][0]
+                return all(reactor[kind] >= 5 for kind in before)
+
+            assert wait_until(reached, seconds=20)
+    finally:
+        os.sched_setaffinity(0, cores)
+    reactor = polluxd.client.framework_get_reactors()["reactors"][0]
+    for kind, now in core_times(core).items():
+        assert reactor[kind] <= now - before[kind]
+
+
 # Configuration in and out.
 
 
