@@ -1,5 +1,4 @@
 #pragma once
-#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -18,8 +17,11 @@ class DmaMapper {
  public:
   // Where the device finds a region. With an IOMMU it is one piece; without, one per page.
   struct Mapping {
-    size_t page_bytes = 0;            // A power of two; 0: the whole region is one piece.
-    std::vector<uint64_t> page_iova;  // Of each page in turn; one element when page_bytes is 0.
+    // A power of two; 0: the whole region is one piece.
+    size_t page_bytes = 0;
+    // Of each page in turn, beginning with the one that holds the region's first byte. One element
+    // when page_bytes is 0: of that byte itself.
+    std::vector<uint64_t> page_iova;
   };
   virtual ~DmaMapper() = default;
   // An error is the region's own: the registry's Add fails with it.
@@ -35,34 +37,50 @@ class DmaMapper {
 // an old one is freed when no view looks into it any more.
 class DmaMap final : public RegionRegistry::Follower {
  public:
-  // Both outlive the map. Follows the registry from here to Stop().
+  // Both outlive the map. It follows the registry for as long as it lives.
   static Result<std::unique_ptr<DmaMap>> Start(RegionRegistry& registry, DmaMapper& mapper);
-  ~DmaMap();  // All views are gone.
+  // Unmaps everything. All views are gone.
+  ~DmaMap();
+  DmaMap(const DmaMap&) = delete;
+  DmaMap& operator=(const DmaMap&) = delete;
 
   Status OnRegionAdded(const Region& region) override;
   void OnRegionRemoved(const Region& region) override;
 
+  // Old tables that some view still looks into.
+  size_t retired_tables();
+
  private:
   friend class DmaView;
-  struct Entry {
-    uintptr_t begin, end;
-    uint64_t iova_minus_begin;          // With one piece.
-    const DmaMapper::Mapping* mapping;  // Owned by the map.
+  // Addresses that a device finds in one piece: a region, or pages that lie side by side for it.
+  struct Run {
+    uintptr_t begin;
+    size_t bytes;
+    uint64_t iova_minus_begin;  // Wraps.
   };
   struct Table {
-    std::vector<Entry> entries;  // By address.
+    std::vector<Run> runs;  // By address.
   };
+  struct Mapped {
+    Region region;
+    DmaMapper::Mapping mapping;
+  };
+
   DmaMap(RegionRegistry& registry, DmaMapper& mapper);
-  void Publish(std::unique_ptr<Table> next);
+  static void AppendRuns(const Mapped& mapped, std::vector<Run>& runs);
+  void Publish();
+  // With views_mutex_ held: what may be freed now.
+  std::vector<std::unique_ptr<const Table>> TakeUnseen();
 
   RegionRegistry& registry_;
   DmaMapper& mapper_;
+  std::vector<std::unique_ptr<const Mapped>> mapped_;  // The control thread's. By address.
+
   std::atomic<const Table*> current_;
-  std::mutex views_mutex_;  // Guards the list of views and what is retired, never a translation.
+  std::mutex views_mutex_;  // Guards what follows and a change of a view's table: no translation.
   std::vector<class DmaView*> views_;
+  std::unique_ptr<const Table> newest_;  // What current_ points to.
   std::vector<std::unique_ptr<const Table>> retired_;
-  struct Mapped;
-  std::vector<std::unique_ptr<Mapped>> mapped_;  // By the control thread.
 };
 
 // One thread's look at a DmaMap.
@@ -75,13 +93,37 @@ class DmaView {
 
   struct Piece {
     uint64_t iova = 0;
-    size_t bytes =
-        0;  // Contiguous for the device from there on, within the region. 0: unknown memory.
+    // Contiguous for the device from there on, within the region. 0: unknown memory.
+    size_t bytes = 0;
   };
-  // Where the device finds `address`. The view's thread only.
-  Piece Translate(const void* address);
-  // Takes the newest table. Called once per poll by whoever owns the view, so that old ones go.
-  void Refresh();
+
+  // Where the device finds `address`. The view's thread only. New memory is found at once; memory
+  // that went is known until the next Refresh(), since nobody uses it any more.
+  Piece Translate(const void* address) {
+    const uintptr_t offset = reinterpret_cast<uintptr_t>(address) - last_.begin;
+    if (offset >= last_.bytes) [[unlikely]] {
+      return Search(reinterpret_cast<uintptr_t>(address));
+    }
+    return {reinterpret_cast<uintptr_t>(address) + last_.iova_minus_begin, last_.bytes - offset};
+  }
+
+  // Takes the newest table. Called once per poll by whoever owns the view, before memory that is
+  // new to it can come along. Locks only when there is another table.
+  void Refresh() {
+    if (map_.current_.load(std::memory_order_acquire) != table_) [[unlikely]] {
+      TakeNewest();
+    }
+  }
+
+ private:
+  friend class DmaMap;
+  void TakeNewest();
+  Piece Search(uintptr_t address);
+  bool FindRun(uintptr_t address);  // Makes it last_.
+
+  DmaMap::Run last_{};  // The one of the last hit, copied: most translations follow their like.
+  DmaMap& map_;
+  const DmaMap::Table* table_;  // Changed by the view's thread, with views_mutex_ held.
 };
 
 }  // namespace pollux::pci
