@@ -58,7 +58,7 @@ void DmaMap::AppendRuns(const Mapped& mapped, std::vector<Run>& runs) {
   const uintptr_t end = Begin(region) + region.bytes;
   if (mapping.page_bytes == 0) {
     CHECK(mapping.page_iova.size() == 1);
-    runs.push_back({Begin(region), region.bytes, mapping.page_iova[0] - Begin(region)});
+    runs.push_back({end, region.bytes, mapping.page_iova[0] - Begin(region)});
     return;
   }
   const size_t first = runs.size();  // Regions stay apart: who asked for one is not told of two.
@@ -67,10 +67,11 @@ void DmaMap::AppendRuns(const Mapped& mapped, std::vector<Run>& runs) {
     const uintptr_t begin = std::max(page, Begin(region));
     const uintptr_t page_end = std::min(page + mapping.page_bytes, end);
     CHECK(begin < page_end, "a mapping has more pages than its region");
-    if (runs.size() > first && runs.back().iova_minus_begin == iova - page) {
+    if (runs.size() > first && runs.back().iova_minus_address == iova - page) {
+      runs.back().end = page_end;
       runs.back().bytes += page_end - begin;
     } else {
-      runs.push_back({begin, page_end - begin, iova - page});
+      runs.push_back({page_end, page_end - begin, iova - page});
     }
     page += mapping.page_bytes;
   }
@@ -132,17 +133,15 @@ DmaView::Piece DmaView::Search(uintptr_t address) {
     Refresh();
     if (!FindRun(address)) return {};
   }
-  return {address + last_.iova_minus_begin, last_.bytes - (address - last_.begin)};
+  return {address + last_.iova_minus_address, last_.end - address};
 }
 
 bool DmaView::FindRun(uintptr_t address) {
-  const auto behind =
+  const auto run =
       std::upper_bound(table_->runs.begin(), table_->runs.end(), address,
-                       [](uintptr_t at, const DmaMap::Run& run) { return at < run.begin; });
-  if (behind == table_->runs.begin()) return false;
-  const DmaMap::Run& run = *std::prev(behind);
-  if (address - run.begin >= run.bytes) return false;
-  last_ = run;
+                       [](uintptr_t at, const DmaMap::Run& other) { return at < other.end; });
+  if (run == table_->runs.end() || address < run->begin()) return false;
+  last_ = *run;
   return true;
 }
 

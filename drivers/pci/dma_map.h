@@ -54,9 +54,11 @@ class DmaMap final : public RegionRegistry::Follower {
   friend class DmaView;
   // Addresses that a device finds in one piece: a region, or pages that lie side by side for it.
   struct Run {
-    uintptr_t begin;
+    uintptr_t end;
     size_t bytes;
-    uint64_t iova_minus_begin;  // Wraps.
+    uint64_t iova_minus_address;  // Wraps.
+
+    uintptr_t begin() const { return end - bytes; }
   };
   struct Table {
     std::vector<Run> runs;  // By address.
@@ -100,11 +102,12 @@ class DmaView {
   // Where the device finds `address`. The view's thread only. New memory is found at once; memory
   // that went is known until the next Refresh(), since nobody uses it any more.
   Piece Translate(const void* address) {
-    const uintptr_t offset = reinterpret_cast<uintptr_t>(address) - last_.begin;
-    if (offset >= last_.bytes) [[unlikely]] {
-      return Search(reinterpret_cast<uintptr_t>(address));
+    const auto at = reinterpret_cast<uintptr_t>(address);
+    const size_t rest = last_.end - at;  // From 1 to all of its bytes when it lies in the run.
+    if (rest - 1 >= last_.bytes) [[unlikely]] {
+      return Search(at);
     }
-    return {reinterpret_cast<uintptr_t>(address) + last_.iova_minus_begin, last_.bytes - offset};
+    return {at + last_.iova_minus_address, rest};
   }
 
   // Takes the newest table. Called once per poll by whoever owns the view, before memory that is
