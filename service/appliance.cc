@@ -68,6 +68,7 @@ Task<Status> Appliance::Start() {
   dispatcher_ = std::make_unique<rpc::Dispatcher>(configuration_.get());
   handlers_ = std::make_unique<Handlers>(*this);
   handlers_->BindAll(*dispatcher_);
+  handlers_->SpellNames(*configuration_);
 
   if (options_.config_file.has_value()) {
     if (!configuration_->empty()) {

@@ -139,27 +139,36 @@ std::vector<PendingCalls> Configuration::pending() const {
   return result;
 }
 
+std::map<ObjectId, PendingCalls>::iterator Configuration::FindPending(const std::string& kind,
+                                                                      const rpc::Message& request) {
+  const std::string name = ObjectName(kind, request);
+  const auto spelling = spellings_.find(kind);
+  if (spelling == spellings_.end()) return pending_.find({kind, name});
+  const std::string wanted = spelling->second(name);
+  return std::find_if(pending_.begin(), pending_.end(), [&](const auto& entry) {
+    return entry.first.kind == kind && spelling->second(entry.first.name) == wanted;
+  });
+}
+
 Status Configuration::BeforeChange(const rpc::Method& method, const rpc::Message& request,
                                    std::unique_ptr<rpc::Message>& done) {
   if (replaying_ || pending_.empty()) return OkStatus();
   if (!method.options.makes().empty()) {
-    const ObjectId id{method.options.makes(), ObjectName(method.options.makes(), request)};
-    if (pending_.contains(id)) {
-      return ErrorOfField(EEXIST, "name", id.name,
+    const auto parked = FindPending(method.options.makes(), request);
+    if (parked != pending_.end()) {
+      return ErrorOfField(EEXIST, "name", ObjectName(method.options.makes(), request),
                           absl::StrFormat("this %s is configured already and pending (%s); delete "
                                           "it first",
-                                          id.kind, pending_[id].why.message()));
+                                          parked->first.kind, parked->second.why.message()));
     }
   }
   if (!method.options.removes().empty()) {
-    const ObjectId id{method.options.removes(), ObjectName(method.options.removes(), request)};
-    const auto parked = pending_.find(id);
+    const auto parked = FindPending(method.options.removes(), request);
     // A part of a living object is pending: the handler deletes the object, and that with it.
-    if (parked == pending_.end() || parked->second.calls.size() != CallsOf(id).size() ||
-        parked->second.calls != CallsOf(id)) {
+    if (parked == pending_.end() || parked->second.calls != CallsOf(parked->first)) {
       return OkStatus();
     }
-    Erase(id);
+    Erase(ObjectId(parked->first));
     done = SuccessOf(method);
   }
   return OkStatus();

@@ -38,6 +38,12 @@ class Configuration final : public rpc::ChangeKeeper {
   // Reads what the store has. Before anything else.
   Status Load();
   bool empty() const { return objects_.empty(); }
+  // Objects of this kind have names with several spellings; those of one object have this one in
+  // common. Names of other kinds are compared as they are.
+  using CommonSpelling = std::function<std::string(const std::string& name)>;
+  void SetSpelling(const std::string& kind, CommonSpelling spelling) {
+    spellings_[kind] = std::move(spelling);
+  }
 
   // --- Handlers, under the turn.
 
@@ -88,11 +94,15 @@ class Configuration final : public rpc::ChangeKeeper {
   };
   Task<Status> Write();
   std::vector<const std::pair<const ObjectId, Object>*> InOrder() const;
+  // The pending object that the request calls by one of its names, or the end.
+  std::map<ObjectId, PendingCalls>::iterator FindPending(const std::string& kind,
+                                                         const rpc::Message& request);
 
   Loop* const store_loop_;
   std::unique_ptr<Store> store_;
   std::map<ObjectId, Object> objects_;
   std::map<ObjectId, PendingCalls> pending_;
+  std::map<std::string, CommonSpelling> spellings_;  // By kind.
   uint64_t next_sequence_ = 1;
   bool replaying_ = false;  // Under the turn: what is rebuilt is saved already.
 

@@ -46,6 +46,8 @@ void Handlers::BindAll(rpc::Dispatcher& dispatcher) {
   all_->status.Bind(dispatcher);
 }
 
+void Handlers::SpellNames(Configuration& configuration) { all_->iscsi.SpellNames(configuration); }
+
 void Handlers::Observe(DeviceRegistry& devices) {
   devices.AddObserver(all_->bdev);
   devices.AddObserver(all_->bdev.statistics());

@@ -7,6 +7,7 @@
 namespace pollux::service {
 
 class Appliance;
+class Configuration;
 
 // All handlers, a class per service of the .proto files. The list in BindAll is the one place where
 // a method meets its handler.
@@ -15,6 +16,8 @@ class Handlers {
   explicit Handlers(Appliance& appliance);
   ~Handlers();
   void BindAll(rpc::Dispatcher& dispatcher);
+  // Says which names of objects mean the same.
+  void SpellNames(Configuration& configuration);
   // Observes the devices, from when there are some.
   void Observe(DeviceRegistry& devices);
   void StopObserving(DeviceRegistry& devices);

@@ -1,5 +1,6 @@
 #include "service/iscsi_handlers.h"
 
+#include "absl/strings/ascii.h"
 #include "rpc/json_codec.h"
 #include "service/answers.h"
 #include "service/appliance.h"
@@ -99,6 +100,13 @@ void IscsiHandlers::Bind(rpc::Dispatcher& dispatcher) {
   dispatcher.Bind("iscsi_get_target_nodes", this, &IscsiHandlers::GetTargetNodes);
   dispatcher.Bind("iscsi_get_connections", this, &IscsiHandlers::GetConnections);
   dispatcher.Bind("iscsi_get_stats", this, &IscsiHandlers::GetStats);
+}
+
+// A target node has a short name, a whole one, and both in letters of either case.
+void IscsiHandlers::SpellNames(Configuration& configuration) {
+  configuration.SetSpelling(kTargetNodeKind, [this](const std::string& name) {
+    return absl::AsciiStrToLower(appliance_.iscsi().FullName(name));
+  });
 }
 
 // A process takes options once; those of the last process, which are replayed, do not count.

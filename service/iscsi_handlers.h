@@ -9,6 +9,7 @@
 namespace pollux::service {
 
 class Appliance;
+class Configuration;
 
 // proto/pollux/v1/iscsi.proto. The rules are the target's; here messages become its structs, and
 // what it has become, saved calls.
@@ -16,6 +17,7 @@ class IscsiHandlers {
  public:
   explicit IscsiHandlers(Appliance& appliance) : appliance_(appliance) {}
   void Bind(rpc::Dispatcher& dispatcher);
+  void SpellNames(Configuration& configuration);
 
  private:
   Task<Result<v1::IscsiSetOptionsResponse>> SetOptions(v1::IscsiSetOptionsRequest request,

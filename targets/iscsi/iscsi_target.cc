@@ -56,7 +56,9 @@ std::vector<InitiatorGroup> IscsiTarget::initiator_groups() const {
 // --- Target nodes.
 
 std::string IscsiTarget::FullName(const std::string& name) const {
-  return WithNodeBase(impl_->options.node_base, name);
+  const std::string whole = WithNodeBase(impl_->options.node_base, name);
+  const Node* const node = impl_->nodes.Find(whole);
+  return node != nullptr ? node->name() : whole;
 }
 
 Task<Result<std::string>> IscsiTarget::CreateTargetNode(TargetNode node, bool luns_may_be_pending) {

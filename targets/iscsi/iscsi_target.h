@@ -167,7 +167,8 @@ class IscsiTarget {
   Status RemoveMaps(const std::string& name, const std::vector<GroupMap>& maps);
   Task<Status> DeleteTargetNode(std::string name);
   std::vector<TargetNode> target_nodes() const;
-  // The whole name of a node that may be given by its short one.
+  // The whole name of a node that may be given by its short one, and in letters of either case: as
+  // the node was made, when there is one.
   std::string FullName(const std::string& name) const;
   std::vector<PendingLun> pending_luns() const;
 

@@ -288,6 +288,53 @@ def test_a_pending_portal_group_can_be_deleted(polluxd):
         assert polluxd.client.iscsi_get_target_nodes()[0]["pg_ig_maps"] == []
 
 
+SPELLINGS = ["disk", "DISK", "iqn.2016-06.io.spdk:disk", "IQN.2016-06.io.SPDK:Disk"]
+
+
+@pytest.fixture
+def pending_node(polluxd):
+    """A target node whose portal group is not in the configuration that the start finds."""
+    export(polluxd.client, memory_disk(polluxd.client, name="Mem"))
+    polluxd.kill()
+    with contextlib.closing(sqlite3.connect(polluxd.state_dir / "pollux.db")) as database:
+        database.execute("DELETE FROM calls WHERE kind = 'iscsi_portal_group'")
+        database.commit()
+    polluxd.start()
+    assert set(pending(polluxd)) == {("iscsi_target_node", "iqn.2016-06.io.spdk:disk")}
+    return polluxd
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_a_pending_node_can_be_deleted_by_any_of_its_names(pending_node, name):
+    pending_node.client.iscsi_delete_target_node(name)
+    assert healthy(pending_node)
+    pending_node.kill()
+    pending_node.start()
+    assert healthy(pending_node) and pending_node.client.iscsi_get_target_nodes() == []
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_each_name_of_a_pending_node_is_taken(pending_node, name):
+    listen(pending_node.client, 2)
+    with pytest.raises(pollux.InvalidParams, match="pending"):
+        make_node(pending_node.client, name, "Mem", maps=((2, 1),))
+    make_node(pending_node.client, "other", "Mem", maps=((2, 1),))
+    assert len(pending(pending_node)) == 1
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_a_change_by_any_name_of_a_node_is_saved(polluxd, name):
+    export(polluxd.client, memory_disk(polluxd.client, name="Mem"))
+    polluxd.client.bdev_null_create("Null", 8, 512)
+    polluxd.client.iscsi_target_node_add_lun(name, "Null")
+    nodes = polluxd.client.iscsi_get_target_nodes()
+    polluxd.restart()
+    assert polluxd.client.iscsi_get_target_nodes() == nodes
+    polluxd.client.iscsi_delete_target_node(name)
+    polluxd.restart()
+    assert polluxd.client.iscsi_get_target_nodes() == []
+
+
 # Damage.
 
 
