@@ -5,6 +5,10 @@
     output = guest.run("iscsiadm -m session")   # raises CommandFailed unless it exits with 0
     guest.stop()
 
+    guest = Guest(iommu=True, hugepages=64, host_root=True, nvme=[Nvme("64M"), Nvme("64M", "64M")])
+    guest.run("bind_vfio 0000:01:00.0; in_host_root /path/of/the/host/bin/pollux-perf ...")
+    guest.monitor("device_del nvme0")         # QEMU's monitor
+
 The machine is QEMU without KVM: it boots in 5 s where it is alone, and does 2 to 10 MB/s of I/O over
 TCP. Seconds mean nothing in it. In the guest 10.0.2.2 is 127.0.0.1 of the host, and nothing else can
 be reached. Its root is thrown away at the end; guests do not disturb one another. `build-guest` makes
@@ -49,10 +53,32 @@ class CommandFailed(Exception):
         self.output = output
 
 
+class Nvme:
+    """An NVMe SSD: a namespace for each size; `controller` and `namespace` are properties of QEMU's
+    devices nvme and nvme-ns. Its serial number is VM0, VM1, ... in the order given."""
+
+    def __init__(self, *sizes, controller="", namespace=""):
+        self.sizes = sizes
+        self.controller = controller
+        self.namespace = namespace
+
+
 class Guest:
-    def __init__(self, memory_mib=1024, cpus=2):
+    """`iommu`: an Intel one, with interrupt remapping. `hugepages`: of 2 MiB, reserved at boot.
+    `host_root`: the host's file system, read-only, at /host. `spare_drives`: sizes of drives spare0,
+    spare1, ... for devices that the monitor adds."""
+
+    def __init__(
+        self, memory_mib=1024, cpus=2, *, iommu=False, hugepages=0, host_root=False, nvme=(), spare_drives=()
+    ):
         self._memory_mib = memory_mib
         self._cpus = cpus
+        self._iommu = iommu
+        self._hugepages = hugepages
+        self._host_root = host_root
+        self._nvme = list(nvme)
+        self._spare_drives = list(spare_drives)
+        self._monitor = None
         self._directory = None
         self._process = None
         self._commands = None
@@ -79,6 +105,18 @@ class Guest:
             raise CommandFailed(script, int(code), output)
         return output
 
+    def monitor(self, command):
+        """A line for QEMU's monitor; returns what it says."""
+        if self._monitor is None:
+            self._monitor = socket.socket(socket.AF_UNIX)
+            self._monitor.settimeout(BOOT_SECONDS_MAX)
+            self._monitor.connect(str(self._directory / "monitor"))
+            self._until_prompt()
+        self._monitor.sendall(command.encode() + b"\n")
+        echoed, _, answer = self._until_prompt().partition("\n")  # The line editor repeats the command.
+        del echoed
+        return answer.strip()
+
     def kernel_log(self):
         return (self._directory / "console").read_text(errors="replace")
 
@@ -89,6 +127,9 @@ class Guest:
             self._process.wait()
             self._commands.close()
             self._process = None
+        if self._monitor:
+            self._monitor.close()
+            self._monitor = None
         if self._directory:
             shutil.rmtree(self._directory)
             self._directory = None
@@ -114,20 +155,69 @@ class Guest:
         if ready != "ready":
             raise GuestDied(self._story(f"it began with {ready!r}"))
 
+    def _until_prompt(self):
+        said = b""
+        while not said.endswith(b"(qemu) "):
+            data = self._monitor.recv(1 << 16)
+            if not data:
+                raise GuestDied(self._story("its monitor closed"))
+            said += data
+        return said.decode(errors="replace").removesuffix("(qemu) ")
+
+    def _drive(self, name, size):
+        path = self._directory / f"{name}.img"
+        units = {"K": 2**10, "M": 2**20, "G": 2**30}
+        with open(path, "wb") as image:
+            image.truncate(int(size[:-1]) * units[size[-1]])
+        return ["-drive", f"file={path},if=none,id={name},format=raw,cache=writeback,discard=unmap"]
+
+    def _ssds(self):
+        """Each behind a port of its own, where it may be unplugged and plugged in."""
+        arguments = []
+        for number, ssd in enumerate(self._nvme):
+            name = f"nvme{number}"
+            arguments += ["-device", f"pcie-root-port,id=port{number},chassis={number + 1},slot={number + 1}"]
+            arguments += ["-device", f"nvme,id={name},serial=VM{number},bus=port{number}{ssd.controller}"]
+            for nsid, size in enumerate(ssd.sizes, 1):
+                arguments += self._drive(f"{name}n{nsid}", size)
+                properties = f"bus={name},nsid={nsid},drive={name}n{nsid}{ssd.namespace}"
+                arguments += ["-device", f"nvme-ns,{properties}"]
+        for number, size in enumerate(self._spare_drives):
+            arguments += self._drive(f"spare{number}", size)
+        return arguments
+
     def _qemu(self):
+        parameters = KERNEL_PARAMETERS
+        iommu, host_root = [], []
+        if self._iommu:
+            parameters += " intel_iommu=on"
+            iommu = ["-device", "intel-iommu,intremap=on"]
+        if self._hugepages:
+            parameters += f" hugepages={self._hugepages}"
+        if self._host_root:
+            parameters += " host_root"
+            host_root = [
+                *("-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"),
+                *("-device", "virtio-9p-pci,fsdev=host,mount_tag=host"),
+            ]
         return [
             "qemu-system-x86_64",
             *("-machine", "q35,sata=off,usb=off,vmport=off", "-accel", "tcg,thread=multi,tb-size=512"),
             *("-cpu", "max", "-smp", str(self._cpus), "-m", str(self._memory_mib)),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-            *("-kernel", CACHE / "vmlinux", "-initrd", CACHE / "initrd", "-append", KERNEL_PARAMETERS),
+            *("-kernel", CACHE / "vmlinux", "-initrd", CACHE / "initrd", "-append", parameters),
             *("-serial", f"file:{self._directory}/console"),
+            *iommu,  # Before every PCI device.
             *("-drive", f"file={CACHE}/root.img,if=none,id=root,format=raw,snapshot=on,cache=unsafe"),
             *("-device", "virtio-blk-pci,drive=root,serial=root"),
             *("-chardev", f"socket,id=commands,path={self._directory}/commands"),
             *("-device", "virtio-serial-pci"),
             *("-device", "virtserialport,chardev=commands,name=commands"),
             *("-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="),
+            *("-chardev", f"socket,id=monitor,path={self._directory}/monitor,server=on,wait=off"),
+            *("-mon", "monitor,mode=readline"),
+            *host_root,
+            *self._ssds(),
         ]
 
     def _line(self, timeout, what):
