@@ -59,7 +59,8 @@ inline constexpr uint8_t kBridge = 0x01;
 }  // namespace header_type
 
 // PCI Code and ID Assignment Specification 1.11.
-namespace class_code {                       // Base class, sub-class, programming interface.
+namespace class_code {  // Base class, sub-class, programming interface.
+inline constexpr uint32_t kBridgeBase = 0x06;
 inline constexpr uint32_t kNvme = 0x010802;  // NVM Express I/O controller.
 }  // namespace class_code
 
