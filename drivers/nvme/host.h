@@ -1,0 +1,90 @@
+#pragma once
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/clock.h"
+#include "core/memory/region_registry.h"
+#include "core/status.h"
+#include "drivers/nvme/arena.h"
+#include "drivers/nvme/nvme.h"
+#include "drivers/pci/pci_device.h"
+
+namespace pollux {
+class SharedPages;
+}
+
+namespace pollux::nvme {
+
+// What this process brings: memory that devices reach, and access to devices. Control thread.
+//
+// A program that has only nvme.h makes one by pollux_nvme_host_create(), with a region registry and
+// memory of its own. polluxd makes one over what it has:
+//
+//   NvmeHost::Parts parts;
+//   parts.registry = &registry;
+//   parts.memory = *memory.Allocate("nvme: queues and admin data", kBytes);
+//   parts.memory_bytes = kBytes;
+//   auto host = std::make_unique<pollux_nvme_host>(std::move(parts));
+class NvmeHost {
+ public:
+  struct Parts {
+    RegionRegistry* registry = nullptr;
+    // Lies in a region of the registry; queues, lists and pollux_nvme_alloc() are cut from it.
+    std::byte* memory = nullptr;
+    size_t memory_bytes = 0;
+    bool allow_no_iommu = false;
+    const Clock* clock = nullptr;  // Null: the real one.
+    // As syslog's priorities. Null: the process's log.
+    std::function<void(int priority, const std::string& text)> log;
+    // What a function that waits does between two polls. Null: it sleeps for a moment. A test
+    // lets its device work, and moves its clock.
+    std::function<void()> idle;
+  };
+  // What `parts` points to outlives the host.
+  explicit NvmeHost(Parts parts);
+  ~NvmeHost();  // All controllers have been released.
+  NvmeHost(const NvmeHost&) = delete;
+  NvmeHost& operator=(const NvmeHost&) = delete;
+
+  // With a registry and memory of its own, as pollux_nvme_host_create() says.
+  static Result<std::unique_ptr<pollux_nvme_host>> Create(const pollux_nvme_host_options& options);
+
+  RegionRegistry& registry() { return *parts_.registry; }
+  Arena& arena() { return arena_; }
+  const Clock& clock() const { return *parts_.clock; }
+  bool allow_no_iommu() const { return parts_.allow_no_iommu; }
+  void Idle();
+  void Log(int priority, const std::string& text) const;
+
+  Status RegisterMemory(std::byte* memory, size_t bytes, int fd, uint64_t fd_offset);
+  Status UnregisterMemory(std::byte* memory);
+
+  // The device that is there, ready to be driven.
+  Result<std::unique_ptr<pci::PciDevice>> OpenDevice(const pollux_nvme_transport_id& id);
+  // Begins to attach a device that somebody opened: the bus, a socket, a test. The host owns the
+  // controller until Release().
+  Result<pollux_nvme_controller*> AttachDevice(std::unique_ptr<pci::PciDevice> device,
+                                               const pollux_nvme_transport_id& id,
+                                               const pollux_nvme_attach_options& options);
+  void Release(pollux_nvme_controller* controller);
+  size_t controllers() const { return controllers_.size(); }
+
+ private:
+  // What a host has that made everything by itself.
+  struct Own;
+
+  Parts parts_;
+  std::unique_ptr<Own> own_;
+  Arena arena_;
+  std::vector<std::byte*> registered_;  // By RegisterMemory().
+  std::vector<std::unique_ptr<pollux_nvme_controller>> controllers_;
+};
+
+}  // namespace pollux::nvme
+
+struct pollux_nvme_host final : pollux::nvme::NvmeHost {
+  using NvmeHost::NvmeHost;
+};
