@@ -224,8 +224,8 @@ Task<void> JsonRpcConnection::RunCall(const Method* method, std::unique_ptr<Mess
 void JsonRpcConnection::LogFailure(const Method& method, const Status& error) const {
   if (!LogEnabled(LogLevel::kInfo, "rpc")) return;
   const absl::string_view message = error.message();
-  LogInfo("rpc", "%s from %s: %s", method.name, caller_name_,
-          Printable({message.data(), message.size()}));
+  owner_.log().Info("%s from %s: %s", method.name, caller_name_,
+                    Printable({message.data(), message.size()}));
 }
 
 void JsonRpcConnection::OnCallDone() {
@@ -300,7 +300,7 @@ void JsonRpcConnection::SendGathered() {
   if (state_ == State::kClosed) return;
   if (sending_.queued()) {
     if (gathered_.size() + stream_->queued_bytes() <= kQueuedBytesMax) return;
-    LogWarning("rpc", "%s does not read its answers: closed", caller_name_);
+    owner_.log().Warning("%s does not read its answers: closed", caller_name_);
     return stream_->Close();
   }
   if (!gathered_.empty()) {
@@ -327,7 +327,7 @@ void JsonRpcConnection::OnSent(bool ok) {
 
 void JsonRpcConnection::OnClosed(const Status& why) {
   if (!why.ok() && ErrnoOf(why) != ESHUTDOWN) {
-    LogInfo("rpc", "%s: %s", caller_name_, why.message());
+    owner_.log().Info("%s: %s", caller_name_, why.message());
   }
   Enter(State::kClosed);
   loop_.CancelDeferred(send_);

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "core/log_limiter.h"
 #include "core/loop.h"
 #include "core/method_call.h"
 #include "core/net/byte_stream.h"
@@ -31,6 +32,8 @@ class JsonRpcConnection final : public ByteStream::Owner,
    public:
     // The last call. The owner lets go of the connection.
     virtual void OnConnectionClosed(JsonRpcConnection& connection) = 0;
+    // What callers can make us say.
+    virtual LogLimiter& log() = 0;
 
    protected:
     ~Owner() = default;

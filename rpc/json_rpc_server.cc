@@ -6,7 +6,7 @@
 #include <map>
 
 #include "core/check.h"
-#include "core/log.h"
+#include "core/log_limiter.h"
 #include "core/method_call.h"
 #include "core/net/byte_stream.h"
 #include "core/net/listener.h"
@@ -31,12 +31,12 @@ Result<std::string> UnixCaller(int fd) {
 }
 
 // A caller who may not call learns why, if its socket takes the line.
-void Refuse(int fd, const Status& why) {
+void Refuse(int fd, const Status& why, LogLimiter& log) {
   std::string line = "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":";
   AppendJsonRpcError(line, -ErrnoOf(why), why);
   line += "}\n";
   const ssize_t sent = send(fd, line.data(), line.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-  LogWarning("rpc", "a caller was refused%s: %s", sent < 0 ? " without a word" : "", why.message());
+  log.Warning("a caller was refused%s: %s", sent < 0 ? " without a word" : "", why.message());
 }
 
 }  // namespace
@@ -61,6 +61,7 @@ struct JsonRpcServer::Impl final : JsonRpcConnection::Owner {
 
   void OnAccepted(Door& door, UniqueFd socket);
   void OnConnectionClosed(JsonRpcConnection& connection) override;
+  LogLimiter& log() override { return caller_log; }
   void CloseAll() {
     for (auto& [key, guest] : guests) guest.connection->Close();
   }
@@ -68,6 +69,7 @@ struct JsonRpcServer::Impl final : JsonRpcConnection::Owner {
   Loop& loop;
   Dispatcher& dispatcher;
   TaskGroup calls;
+  LogLimiter caller_log{loop, "rpc", "callers"};
   std::vector<std::unique_ptr<Door>> doors;
   std::map<JsonRpcConnection*, Guest> guests;
   bool paused = false;
@@ -85,12 +87,12 @@ void JsonRpcServer::Impl::OnAccepted(Door& door, UniqueFd socket) {
   } else {
     return;  // It is gone already.
   }
-  if (!name.ok()) return Refuse(socket.get(), name.status());
+  if (!name.ok()) return Refuse(socket.get(), name.status(), caller_log);
 
   Result<std::unique_ptr<ByteStream>> stream =
       MakeByteStream(StreamKind::kEpoll, loop, std::move(socket));
   if (!stream.ok()) {
-    return LogError("rpc", "no connection for %s: %s", *name, stream.status().message());
+    return caller_log.Warning("no connection for %s: %s", *name, stream.status().message());
   }
   auto connection = std::make_shared<JsonRpcConnection>(loop, dispatcher, calls, *this,
                                                         *std::move(stream), *std::move(name));

@@ -125,9 +125,9 @@ void Connection::CloseWhenSent(const char* reason) {
 void Connection::OnClosed(const Status& why) {
   if (state_ < State::kClosing) Enter(State::kClosing);
   Enter(State::kDraining);
-  LogInfo("iscsi", "connection %d of %s closed: %s %s", id_,
-          Printable(session_.identity().initiator_name), close_reason_,
-          why.ok() ? "" : std::string(why.message()));
+  session_.worker().log().Info("connection %d of %s closed: %s %s", id_,
+                               Printable(session_.identity().initiator_name), close_reason_,
+                               why.ok() ? "" : std::string(why.message()));
   loop_.CancelTimer(nop_timer_);
   if (sink_task_ != nullptr) std::exchange(sink_task_, nullptr)->DropSegment();
   if (sink_control_ != nullptr) ReleaseControlTask(*std::exchange(sink_control_, nullptr));

@@ -122,9 +122,10 @@ void LoginConnection::OnPdu(const Pdu& pdu) {
 }
 
 void LoginConnection::LogRefusal() {
-  LogNotice("iscsi", "login of %s from %s to '%s' is refused, status %04x: %s",
-            Printable(identity().initiator_name), initiator_address_.ToString(),
-            Printable(identity().target_name), uint16_t{reply_.header.status}, login_.fault());
+  host_.log().Notice("login of %s from %s to '%s' is refused, status %04x: %s",
+                     Printable(identity().initiator_name), initiator_address_.ToString(),
+                     Printable(identity().target_name), uint16_t{reply_.header.status},
+                     login_.fault());
 }
 
 void LoginConnection::SendReply() {
@@ -181,7 +182,7 @@ void LoginConnection::Refuse(LoginStatus status) {
 
 void LoginConnection::Close(const char* reason) {
   if (state_ != State::kNegotiating) return;
-  LogInfo("iscsi", "login %d from %s is closed: %s", id_, initiator_address_.ToString(), reason);
+  host_.log().Info("login %d from %s is closed: %s", id_, initiator_address_.ToString(), reason);
   Enter(State::kClosing);
   stream_->Close();
 }

@@ -2,6 +2,7 @@
 #include <memory>
 #include <string>
 
+#include "core/log_limiter.h"
 #include "core/method_call.h"
 #include "core/net/address.h"
 #include "core/net/byte_stream.h"
@@ -35,6 +36,8 @@ class LoginConnection final : private ByteStream::Owner, private SendItem, priva
     virtual void OnLoginComplete(LoginConnection& login) = 0;
     // It may be destroyed, but not from within.
     virtual void OnLoginGone(LoginConnection& login) = 0;
+    // What strangers can make us say.
+    virtual LogLimiter& log() = 0;
 
    protected:
     ~Host() = default;

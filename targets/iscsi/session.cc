@@ -100,8 +100,8 @@ bool Session::AddConnection(Connection::Arrival arrival) {
   }
   Result<std::unique_ptr<Connection>> connection = Connection::Make(*this, std::move(arrival));
   if (!connection.ok()) {
-    LogWarning("iscsi", "a connection of %s: %s", Printable(identity_.initiator_name),
-               connection.status().message());
+    worker_.log().Warning("a connection of %s: %s", Printable(identity_.initiator_name),
+                          connection.status().message());
     if (connections_.empty()) Close("it has no connection");
     return false;
   }

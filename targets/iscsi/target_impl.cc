@@ -93,6 +93,11 @@ Task<void> IscsiTarget::Impl::Stop(uint64_t drain_ns) {
   while (sessions_.size() > 0) co_await sessions_.changed();
   while (!logins_.empty()) co_await login_gone_;
   co_await tasks_.Drained();
+  log_.Settle();
+  for (Worker* worker : workers) {
+    auto settle = [worker] { worker->log().Settle(); };
+    co_await RunOn(worker->loop(), settle);
+  }
   while (!nodes.nodes().empty()) co_await nodes.FinishRemoval(nodes.nodes().back().get());
   workers_.clear();
   discovery_worker_.reset();
@@ -113,7 +118,7 @@ void IscsiTarget::Impl::OnConnection(UniqueFd socket, int32_t tag) {
   Result<std::unique_ptr<LoginConnection>> login = LoginConnection::Make(
       env.control, *this, std::move(socket), next_connection_id_, tag, WishesOf(options));
   if (!login.ok()) {
-    LogInfo("iscsi", "a connection ended before it began: %s", login.status().message());
+    log_.Info("a connection ended before it began: %s", login.status().message());
     return;
   }
   next_connection_id_ = (next_connection_id_ + 1) & 0x7fffffff;

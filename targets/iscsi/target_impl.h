@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/event.h"
+#include "core/log_limiter.h"
 #include "core/memory/reactor_buffers.h"
 #include "core/task_group.h"
 #include "targets/iscsi/initiator_group.h"
@@ -47,6 +48,7 @@ struct IscsiTarget::Impl final : private ControlSide, private LoginConnection::H
   Login::Verdict Admit(const LoginConnection& login, const Login::Identity& identity) override;
   void OnLoginComplete(LoginConnection& login) override;
   void OnLoginGone(LoginConnection& login) override;
+  LogLimiter& log() override { return log_; }
 
   void OnConnection(UniqueFd socket, int32_t tag);
   void RunBurial();
@@ -69,6 +71,7 @@ struct IscsiTarget::Impl final : private ControlSide, private LoginConnection::H
   Event login_gone_;
   int32_t next_connection_id_ = 0;
   TaskGroup tasks_;
+  LogLimiter log_{env.control, "iscsi", "logins"};
   DeferredCall<Impl, &Impl::RunBurial> burial_{*this};
 };
 

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/log_limiter.h"
 #include "core/memory/buffer_pool.h"
 #include "core/method_call.h"
 #include "targets/iscsi/discovery.h"
@@ -57,6 +58,8 @@ class Worker {
   BufferPool& data_buffers() { return *environment_.data; }
   BufferPool& unsolicited_buffers() { return unsolicited_; }
   const Options& options() const { return environment_.options; }
+  // What initiators can make us say.
+  LogLimiter& log() { return log_; }
   // Where bytes go that nobody wants.
   std::span<std::byte> scrap() { return scrap_; }
 
@@ -72,6 +75,7 @@ class Worker {
   std::map<uint16_t, std::unique_ptr<Session>> sessions_;
   std::vector<uint16_t> ended_;
   std::array<std::byte, 16 * 1024> scrap_;
+  LogLimiter log_{environment_.loop, "iscsi", "connections"};
   DeferredCall<Worker, &Worker::RunBurial> burial_{*this};
 };
 

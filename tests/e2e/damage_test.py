@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import resource
 import select
 import socket
@@ -178,6 +179,23 @@ def test_stages_that_do_not_follow_are_refused(polluxd, target, stages):
         answer = outcome(peer)
         assert answer != "silent" and login_refused(answer)
     connections_end(polluxd, 0)
+
+
+def test_refused_logins_do_not_fill_the_log(polluxd, target):
+    began = time.monotonic()
+    for _ in range(300):
+        with Peer(target.portal) as peer:
+            assert peer.login("iqn.2026-01.test:nobody") != 0
+    seconds = time.monotonic() - began
+
+    def told():
+        log = polluxd.log()
+        shown = log.count("is refused, status")
+        left_out = sum(map(int, re.findall(r"(\d+) more lines about logins were left out", log)))
+        return (shown, left_out) if shown + left_out == 300 else None
+
+    shown, _ = wait_until(told)
+    assert shown <= 10 * (seconds + 2)
 
 
 def test_a_login_that_names_no_session_of_ours_is_refused(target):
