@@ -24,7 +24,7 @@ set(POLLUX_WARNINGS -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   list(APPEND POLLUX_WARNINGS -Wno-missing-field-initializers)
 else()
-  add_compile_options(-fcoroutines)
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fcoroutines>)
   # g++ 12 finds an overlap in "text" + std::string that cannot be (GCC bug 105651).
   list(APPEND POLLUX_WARNINGS -Wno-missing-field-initializers -Wno-restrict)
 endif()

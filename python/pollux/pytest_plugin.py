@@ -136,7 +136,7 @@ class Daemon:
     def wait(self):
         """Waits for an end that was asked for otherwise; the same must hold as for stop()."""
         seconds = STOP_SECONDS
-        if _is_instrumented(polluxd_path()):
+        if is_instrumented(polluxd_path()):
             seconds += SLOW_BUILD_SECONDS
         try:
             code = self.process.wait(seconds)
@@ -210,7 +210,7 @@ class Daemon:
             )
 
 
-def _is_instrumented(path):
+def is_instrumented(path):
     """Whether the program was built with a sanitizer."""
     try:
         status = os.stat(path)
