@@ -24,5 +24,7 @@ add_library(dpdk INTERFACE)
 pkg_check_modules(dpdk_pkg REQUIRED libdpdk)
 target_include_directories(dpdk SYSTEM INTERFACE ${dpdk_pkg_INCLUDE_DIRS})
 find_library(dpdk_eal librte_eal.a REQUIRED)
-target_link_libraries(dpdk INTERFACE -Wl,--whole-archive ${dpdk_eal} -Wl,--no-whole-archive
-                                     -l:librte_kvargs.a -l:librte_telemetry.a bsd numa dl)
+set(dpdk_parts -Wl,--whole-archive ${dpdk_eal} -Wl,--no-whole-archive
+               -l:librte_kvargs.a -l:librte_telemetry.a bsd numa dl)
+target_link_libraries(dpdk INTERFACE
+  "$<$<NOT:$<BOOL:$<TARGET_PROPERTY:POLLUX_WITHOUT_dpdk>>>:${dpdk_parts}>")
