@@ -3,9 +3,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "core/spec/nvme_spec.h"
+#include "drivers/nvme/data_pointer.h"
 #include "drivers/nvme/nvme.h"
 #include "drivers/pci/dma_map.h"
 #include "drivers/pci/pci_device.h"
@@ -32,9 +34,10 @@ class Injections;
 // free again only when its command has completed, so neither ring can overflow, and the head that
 // the device reports need not be followed. A command identifier is a slot and a generation: a
 // completion that comes late, or twice, is a stray and not somebody else's.
-class QueuePair {
+class alignas(64) QueuePair {
  public:
-  // What the queue lies in. All of it outlives the queue.
+  // What the queue lies in. All of it outlives the queue. Slots are numbered from 1, so that no
+  // identifier is 0, nor FFFFh, which means none to the error log (Base figure 206).
   struct Parts {
     uint16_t id = 0;     // 0: the admin queue.
     uint16_t depth = 0;  // 2 at least.
@@ -42,7 +45,8 @@ class QueuePair {
     SubmissionEntry* sq = nullptr;
     CompletionEntry* cq = nullptr;
     uint64_t sq_iova = 0, cq_iova = 0;
-    // One list (PRP list or SGL segment) of list_bytes per slot, and where the device finds it.
+    // One list (PRP list or SGL segment) of list_bytes per slot, depth - 1 of them, and where the
+    // device finds them. list_bytes is a power of two, at most a page; the lists are aligned to it.
     std::byte* lists = nullptr;
     uint64_t lists_iova = 0;
     uint32_t list_bytes = 4096;
@@ -57,7 +61,7 @@ class QueuePair {
     // Shadow doorbells and event indices (Base annex B.5), or null.
     Le32 *shadow_sq = nullptr, *shadow_cq = nullptr, *event_sq = nullptr, *event_cq = nullptr;
     pci::DmaMap* dma = nullptr;
-    int event_fd = -1;
+    int event_fd = -1;  // Does not block. Drain() and Kill() wake who sleeps on it.
   };
   explicit QueuePair(const Parts& parts);
   ~QueuePair();  // Nothing is in flight.
@@ -83,22 +87,71 @@ class QueuePair {
   // The same for data that lies in the slot's list: Dataset Management, Copy. `bytes` are copied.
   int SubmitInline(pollux_nvme_request& request, const SubmissionEntry& entry, const void* data,
                    size_t bytes);
+  // As nvme.h has them.
   void Ring();
   int Poll(int completions_max);
   bool PrepareSleep();
+  // But for requests whose reserved[0] is kNeverLate: those for asynchronous events.
   void CheckTimeouts(uint64_t now_ns);
+  static constexpr uint64_t kNeverLate = 1;
   int Abort(pollux_nvme_request& request);
-  uint32_t room() const { return static_cast<uint32_t>(free_.size()); }
-  uint32_t in_flight() const { return parts_.depth - 1u - room(); }
+  uint32_t room() const { return free_count_; }
+  uint32_t in_flight() const { return depth_ - 1u - free_count_; }
+
+  // Submit() in steps, for who builds the entry where it lies in the ring. Nothing has happened
+  // before Commit(): an error in between is simply returned.
+  //
+  //   if (const int error = queue.Admit(opc, fuse)) return error;
+  //   SubmissionEntry& entry = queue.next_entry();    // Holds an old command: all of it but the
+  //   ...                                             // identifier is written anew.
+  //   if (const int error = queue.PointTo(entry, data, bytes)) return error;
+  //   queue.Commit(request, entry);
+  int Admit(uint8_t opc, uint8_t fuse) {
+    if (gate_.load(std::memory_order_acquire) != Gate::kOpen || (special_ | fuse) != 0 ||
+        free_count_ == 0) [[unlikely]] {
+      return AdmitUnusual(opc, fuse);
+    }
+    return 0;
+  }
+  SubmissionEntry& next_entry() { return sq_[sq_tail_]; }
+  // Data pointer and PSDT; the rest of `entry.flags` is there already. One piece, or several.
+  int PointTo(SubmissionEntry& entry, const void* data, uint64_t bytes) {
+    if (!PointToTwoPages(entry, view_, page_bytes_, data, bytes)) {
+      const iovec piece = {const_cast<void*>(data), bytes};
+      return PointTo(entry, &piece, 1);
+    }
+    return 0;
+  }
+  int PointTo(SubmissionEntry& entry, const iovec* pieces, uint32_t count);
+  int PointToMetadata(SubmissionEntry& entry, const void* metadata, uint64_t bytes);
+  void Commit(pollux_nvme_request& request, SubmissionEntry& entry) {
+    const uint16_t index = free_[free_count_ - 1];
+    --free_count_;
+    Slot& slot = slots_[index];
+    const auto tag = static_cast<uint32_t>(slot.tag);
+    slot.tag = tag;
+    slot.request = &request;
+    slot.on_complete = request.on_complete;
+    slot.watch = {};
+    entry.cid = static_cast<uint16_t>(tag >> 16);
+    if (++sq_tail_ == depth_) sq_tail_ = 0;
+    if (special_ != 0) [[unlikely]] {
+      CommitUnusual(index, entry);
+    }
+  }
 
   // --- The control thread.
 
   enum class Gate : uint8_t { kOpen, kClosed, kDraining, kDrained, kDead };
   Gate gate() const { return gate_.load(std::memory_order_acquire); }
-  // Made closed; the first Reopen() follows when the device knows the queue.
+  // Made closed, with empty rings; the first Reopen() follows when the device knows the queue. Its
+  // rings, and its shadow doorbells, are empty again as soon as it is drained.
   void Close();
+  // From any gate. What the device had completed ends as it said, the rest with `status`.
   void Drain(uint16_t status);
+  // From any gate. A dead queue may be drained, and then reopened.
   void Kill(uint16_t status);
+  // From kDrained, or for the first time.
   void Reopen();
   // A queue that nobody has taken is polled by the control thread, as its owner.
   bool taken = false;
@@ -118,10 +171,131 @@ class QueuePair {
   void ReadStatistics(pollux_nvme_queue_statistics& into) const;
 
  private:
-  // ... by the implementation, hot members first, with a layout test.
-  Parts parts_;
-  std::atomic<Gate> gate_{Gate::kClosed};
-  std::vector<uint16_t> free_;
+  friend struct QueuePairLayout;  // The layout test.
+
+  // A command in flight, or room for one. Two to a cache line.
+  struct alignas(32) Slot {
+    // Bits 31:0 as they lie in the completion entry: CID << 16 | SQ identifier. With kIdle: of the
+    // next command here.
+    uint64_t tag;
+    pollux_nvme_request* request;
+    void (*on_complete)(pollux_nvme_request*, pollux_nvme_completion);  // So that it is at hand.
+    struct {
+      uint32_t since;  // When CheckTimeouts() first met it, or found it late. 0: not yet.
+      uint32_t stage;  // kSeen...
+    } watch;
+  };
+  static_assert(sizeof(Slot) == 32);
+  struct alignas(64) SlotLine {
+    Slot slots[2];
+  };
+  struct alignas(64) FreeLine {
+    uint16_t indices[32];
+  };
+  // More bits of a tag. No completion has them.
+  static constexpr uint64_t kIdle = uint64_t{1} << 32;
+  static constexpr uint64_t kInjected = uint64_t{1} << 33;
+  // watch.stage.
+  static constexpr uint32_t kSeen = 0, kLate = 1, kAbortWished = 2, kResetWished = 3;
+  // special_.
+  static constexpr uint8_t kHasInjections = 1, kAwaitsSecond = 2, kFuses = 4;
+
+  // A command that meets an injection.
+  struct Suffering {
+    uint16_t index;
+    bool answered;  // By the device, or it need not be.
+    uint16_t status;
+    uint64_t due_ns;
+    pollux_nvme_completion completion;
+  };
+
+  // Counted by the owner, read by anyone.
+  class Counter {
+   public:
+    void Add(uint64_t n) { value_.store(Get() + n, std::memory_order_relaxed); }
+    uint64_t Get() const { return value_.load(std::memory_order_relaxed); }
+
+   private:
+    std::atomic<uint64_t> value_{0};
+  };
+
+  // Where one of the two is told to the device.
+  struct Doorbell {
+    std::byte* mapped;
+    uint64_t offset;
+    Le32 *shadow, *event;
+  };
+
+  int AdmitUnusual(uint8_t opc, uint8_t fuse);
+  void CommitUnusual(uint16_t index, const SubmissionEntry& entry);
+  PointerList NextList() const;  // Of the slot that the next command gets.
+
+  uint16_t Distance(uint16_t from, uint16_t to) const;
+  void RingWithRoom();
+  void RingCq();
+  void WriteDoorbell(const Doorbell& doorbell, uint16_t old, uint16_t value);
+
+  uint32_t TakeCompletions(uint32_t limit);
+  uint32_t TakeUnusual(uint16_t index, uint32_t tag, pollux_nvme_completion completion);
+  // The slot is free again, under another identifier.
+  void Free(Slot& slot, uint16_t index) {
+    slot.tag = kIdle | static_cast<uint32_t>(slot.tag + tag_step_);
+    free_[free_count_] = index;
+    ++free_count_;
+  }
+  void Finish(uint16_t index, pollux_nvme_completion completion);
+  uint32_t CompleteDue(uint32_t limit);
+  uint32_t EndInFlight(Gate gate, uint32_t limit);
+  void EmptyRings();
+  void Wake() const;
+  void Watch(Slot& slot, uint32_t now, bool late);
+  bool Wish(uint16_t cid);
+  void TakeInjections();
+
+  // --- The owner's, and what does not change. Submission first; a cache line each.
+  std::atomic<Gate> gate_{Gate::kClosed};  // The control thread's, seldom written.
+  uint8_t special_ = 0;                    // Submission must look closer.
+  bool polling_ = false;
+  const uint16_t depth_;
+  uint16_t sq_tail_ = 0;
+  const uint32_t page_bytes_;
+  uint32_t free_count_ = 0;
+  SubmissionEntry* const sq_;
+  Slot* slots_;
+  uint16_t* free_;           // A stack, so that recently used slots are warm.
+  const uint32_t tag_step_;  // One generation.
+  const uint32_t slot_mask_;
+
+  alignas(64) pci::DmaView view_;
+  CompletionEntry* const cq_;
+  uint16_t cq_head_ = 0;
+  uint16_t cq_phase_ = 1;   // The tag of an entry that the device wrote in this lap. §3.3.3.2.
+  uint16_t cq_unrung_ = 0;  // Entries that the device does not know to be free.
+  uint16_t sq_rung_ = 0;
+
+  alignas(64) Counter submitted_;
+  Counter completed_, failed_, doorbells_, polls_, idle_polls_, strays_, timeouts_;
+
+  // --- The owner's, seldom.
+  alignas(64) Parts parts_;
+  std::unique_ptr<SlotLine[]> slot_lines_;
+  std::unique_ptr<FreeLine[]> free_lines_;
+  uint16_t first_fused_ = 0;  // Where it lies, with kAwaitsSecond.
+  uint16_t drain_cursor_ = 1;
+  uint32_t timeout_ = 0;  // In units of CheckTimeouts(). 0: none.
+  pollux_nvme_timeout_action on_timeout_ = POLLUX_NVME_ON_TIMEOUT_NOTHING;
+  std::shared_ptr<const Injections> injections_;
+  std::vector<Suffering> suffering_;
+
+  // --- Between the owner and the control thread.
+  static constexpr int32_t kNoAbort = -1, kAbortUnderWay = -2;
+  alignas(64) std::atomic<uint16_t> drain_status_{0};
+  std::atomic<int32_t> abort_{kNoAbort};  // Or the CID that is wished to be aborted.
+  std::atomic<bool> reset_wish_{false};
+  std::atomic<uint32_t> timeout_notice_{0};
+  std::atomic<bool> injections_changed_{false};
+  std::mutex injections_mutex_;  // Taken only when they change.
+  std::shared_ptr<const Injections> next_injections_;
 };
 
 }  // namespace pollux::nvme

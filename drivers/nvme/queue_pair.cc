@@ -1,0 +1,541 @@
+#include "drivers/nvme/queue_pair.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <utility>
+
+#include "core/check.h"
+#include "core/mmio.h"
+#include "drivers/nvme/injections.h"
+
+namespace pollux::nvme {
+namespace {
+
+// The unit in which CheckTimeouts() keeps time: 2^20 ns, about a millisecond.
+constexpr unsigned kTickShift = 20;
+
+uint64_t NowNs() {
+  return static_cast<uint64_t>(
+      std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count());
+}
+
+// Shared with the device: shadow doorbells and event indices.
+using Shared [[gnu::may_alias]] = uint32_t;
+
+void StoreShared(Le32& at, uint32_t value) {
+  const Le32 wire = value;
+  __atomic_store_n(reinterpret_cast<Shared*>(&at), std::bit_cast<uint32_t>(wire), __ATOMIC_RELEASE);
+}
+
+uint32_t LoadShared(const Le32& at) {
+  const uint32_t raw = __atomic_load_n(reinterpret_cast<const Shared*>(&at), __ATOMIC_RELAXED);
+  return std::bit_cast<Le32>(raw);
+}
+
+// SQ identifier and CID, which lie side by side: CID << 16 | SQ identifier.
+uint32_t LoadTag(const CompletionEntry& entry) {
+  static_assert(offsetof(CompletionEntry, cid) == offsetof(CompletionEntry, sqid) + 2);
+  Le32 tag;
+  std::memcpy(&tag, reinterpret_cast<const std::byte*>(&entry) + offsetof(CompletionEntry, sqid),
+              sizeof(tag));
+  return tag;
+}
+
+}  // namespace
+
+QueuePair::QueuePair(const Parts& parts)
+    : depth_(parts.depth),
+      page_bytes_(parts.page_bytes),
+      sq_(parts.sq),
+      tag_step_(static_cast<uint32_t>(uint64_t{1} << (16 + std::bit_width(parts.depth)))),
+      // No slot's number is all ones.
+      slot_mask_((1u << std::bit_width(parts.depth)) - 1),
+      view_(*parts.dma),
+      cq_(parts.cq),
+      parts_(parts) {
+  CHECK(depth_ >= 2);
+  CHECK(std::has_single_bit(page_bytes_) && std::has_single_bit(parts.list_bytes));
+  CHECK(parts.list_bytes <= page_bytes_ && parts.lists_iova % parts.list_bytes == 0);
+  // A slot for every identifier that a device may come up with: none needs a check of its range.
+  slot_lines_ = std::make_unique<SlotLine[]>((slot_mask_ + 1) / 2);
+  free_lines_ = std::make_unique<FreeLine[]>(depth_ / std::size(FreeLine{}.indices) + 1);
+  slots_ = slot_lines_[0].slots;
+  free_ = free_lines_[0].indices;
+  for (uint32_t index = 0; index <= slot_mask_; ++index) {
+    slots_[index].tag = kIdle | index << 16 | parts.id;
+  }
+  for (uint16_t index = static_cast<uint16_t>(depth_ - 1); index > 0; --index) {
+    free_[free_count_++] = index;
+  }
+  EmptyRings();
+}
+
+QueuePair::~QueuePair() { CHECK(in_flight() == 0, "a queue is freed with commands in flight"); }
+
+// --- Submission.
+
+int QueuePair::Submit(pollux_nvme_request& request, const SubmissionEntry& entry,
+                      const Data& data) {
+  const uint8_t fuse = entry.flags & (kFuseFirst | kFuseSecond);
+  if (const int error = Admit(entry.opc, fuse); error != 0) return error;
+  SubmissionEntry& next = next_entry();
+  next = entry;
+  next.flags = fuse;
+  if (data.count > 0) {
+    if (const int error = PointTo(next, data.pieces, data.count); error != 0) return error;
+  }
+  if (data.metadata_bytes > 0) {
+    const int error = PointToMetadata(next, data.metadata, data.metadata_bytes);
+    if (error != 0) return error;
+  }
+  Commit(request, next);
+  return 0;
+}
+
+int QueuePair::SubmitInline(pollux_nvme_request& request, const SubmissionEntry& entry,
+                            const void* data, size_t bytes) {
+  if (bytes > parts_.list_bytes) return -E2BIG;
+  if (const int error = Admit(entry.opc, 0); error != 0) return error;
+  const PointerList list = NextList();
+  std::memcpy(list.memory, data, bytes);
+  SubmissionEntry& next = next_entry();
+  next = entry;
+  next.flags = 0;
+  next.prp1 = list.iova;
+  next.prp2 = 0;
+  Commit(request, next);
+  return 0;
+}
+
+int QueuePair::AdmitUnusual(uint8_t /*opc*/, uint8_t fuse) {
+  const Gate gate = gate_.load(std::memory_order_acquire);
+  if (gate == Gate::kDead) return -ENXIO;
+  if (gate != Gate::kOpen) return -EAGAIN;
+
+  // Two fused commands lie side by side, and one doorbell write announces both. Base §3.4.2.
+  const bool awaits_second = (special_ & kAwaitsSecond) != 0;
+  if (awaits_second != (fuse == kFuseSecond)) return -EINVAL;
+  if (free_count_ < (fuse == kFuseFirst ? 2u : 1u)) return -EAGAIN;
+  special_ = static_cast<uint8_t>(fuse != 0 ? special_ | kFuses : special_ & ~kFuses);
+  return 0;
+}
+
+void QueuePair::CommitUnusual(uint16_t index, const SubmissionEntry& entry) {
+  const auto at = static_cast<uint16_t>(&entry - sq_);
+  if ((special_ & kFuses) != 0) {
+    special_ = static_cast<uint8_t>(special_ & ~(kFuses | kAwaitsSecond));
+    if ((entry.flags & kFuseFirst) != 0) {
+      special_ |= kAwaitsSecond;
+      first_fused_ = at;
+    }
+    return;
+  }
+  if (injections_ == nullptr) return;
+  const pollux_nvme_injection* injection = injections_->Take(parts_.id == 0, entry.opc);
+  if (injection == nullptr) return;
+  slots_[index].tag |= kInjected;
+  suffering_.push_back({.index = index,
+                        .answered = injection->do_not_submit,
+                        .status = injection->status,
+                        .due_ns = NowNs() + injection->timeout_us * 1000,
+                        .completion = {0, 0, injection->status}});
+  if (injection->do_not_submit) {
+    sq_tail_ = at;
+    submitted_.Add(1);
+  }
+}
+
+int QueuePair::PointTo(SubmissionEntry& entry, const iovec* pieces, uint32_t count) {
+  const PointerRules rules = {page_bytes_, parts_.sgl, parts_.sgl_dword_aligned};
+  return PointToPieces(entry, view_, rules, NextList(), pieces, count);
+}
+
+int QueuePair::PointToMetadata(SubmissionEntry& entry, const void* metadata, uint64_t bytes) {
+  return nvme::PointToMetadata(entry, view_, metadata, bytes);
+}
+
+PointerList QueuePair::NextList() const {
+  const size_t offset = size_t{free_[free_count_ - 1]} * parts_.list_bytes - parts_.list_bytes;
+  return {parts_.lists + offset, parts_.lists_iova + offset, parts_.list_bytes};
+}
+
+// --- Doorbells.
+
+uint16_t QueuePair::Distance(uint16_t from, uint16_t to) const {
+  return static_cast<uint16_t>(to >= from ? to - from : to + depth_ - from);
+}
+
+void QueuePair::Ring() {
+  if (sq_tail_ == sq_rung_) return;
+  const Gate gate = gate_.load(std::memory_order_acquire);
+  if (gate != Gate::kOpen && gate != Gate::kClosed) return;
+  RingWithRoom();
+}
+
+// The completion queue's doorbell is written only when what may complete might not find room: with
+// as many commands in flight as the ring has entries that the device believes to be free.
+void QueuePair::RingWithRoom() {
+  if (cq_unrung_ + in_flight() >= depth_) RingCq();
+  const uint16_t tail = (special_ & kAwaitsSecond) != 0 ? first_fused_ : sq_tail_;
+  if (tail == sq_rung_) return;
+  submitted_.Add(Distance(sq_rung_, tail));
+  const uint16_t old = std::exchange(sq_rung_, tail);
+  WriteDoorbell({parts_.sq_doorbell, parts_.sq_doorbell_offset, parts_.shadow_sq, parts_.event_sq},
+                old, tail);
+}
+
+void QueuePair::RingCq() {
+  const auto old = static_cast<uint16_t>(cq_head_ >= cq_unrung_ ? cq_head_ - cq_unrung_
+                                                                : cq_head_ + depth_ - cq_unrung_);
+  cq_unrung_ = 0;
+  WriteDoorbell({parts_.cq_doorbell, parts_.cq_doorbell_offset, parts_.shadow_cq, parts_.event_cq},
+                old, cq_head_);
+}
+
+void QueuePair::WriteDoorbell(const Doorbell& doorbell, uint16_t old, uint16_t value) {
+  if (doorbell.shadow != nullptr) {
+    StoreShared(*doorbell.shadow, value);
+    // The device writes its event index and then looks at the doorbell; we do it the other way
+    // round. Without a full barrier both could miss the other's. Base annex B.5.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    const auto event = static_cast<uint16_t>(LoadShared(*doorbell.event));
+    const auto beyond_event = static_cast<uint16_t>(value - event - 1);
+    if (beyond_event >= static_cast<uint16_t>(value - old)) return;  // It looks by itself.
+  }
+  doorbells_.Add(1);
+  if (doorbell.mapped != nullptr) {
+    MmioWrite<uint32_t>(doorbell.mapped, value);
+  } else {
+    parts_.device->Write32(0, doorbell.offset, value);
+  }
+}
+
+// --- Completion.
+
+int QueuePair::Poll(int completions_max) {
+  const Gate gate = gate_.load(std::memory_order_acquire);
+  polls_.Add(1);
+  if (gate == Gate::kDrained || polling_) [[unlikely]] {
+    idle_polls_.Add(1);
+    return 0;
+  }
+  polling_ = true;
+  view_.Refresh();
+  if (injections_changed_.load(std::memory_order_relaxed)) [[unlikely]] {
+    TakeInjections();
+  }
+
+  // Entries rather than requests are bounded, so that strays cannot hold us here.
+  const uint32_t limit = completions_max > 0
+                             ? std::min(static_cast<uint32_t>(completions_max), uint32_t{depth_})
+                             : depth_;
+  uint32_t ended = TakeCompletions(limit);
+  if (!suffering_.empty()) [[unlikely]] {
+    ended += CompleteDue(limit - std::min(ended, limit));
+  }
+  if (gate == Gate::kOpen || gate == Gate::kClosed) [[likely]] {
+    RingWithRoom();
+  } else {
+    ended += EndInFlight(gate, limit - std::min(ended, limit));
+  }
+  if (ended == 0) idle_polls_.Add(1);
+  polling_ = false;
+  return static_cast<int>(ended);
+}
+
+uint32_t QueuePair::TakeCompletions(uint32_t limit) {
+  uint32_t head = cq_head_;
+  uint16_t phase = cq_phase_;
+  uint32_t seen = 0;
+  uint32_t usual = 0;
+  uint32_t unusual = 0;
+  while (seen < limit) {
+    const CompletionEntry& entry = cq_[head];
+    const uint16_t status = LoadAcquire(entry.status);
+    if (((status ^ phase) & 1) != 0) break;  // The device has not written this entry yet.
+    const uint32_t tag = LoadTag(entry);
+    const auto index = static_cast<uint16_t>((tag >> 16) & slot_mask_);
+    const pollux_nvme_completion completion = {entry.dw0, entry.dw1,
+                                               static_cast<uint16_t>(status >> 1)};
+    ++seen;
+    if (++head == depth_) {
+      head = 0;
+      phase ^= 1;
+    }
+    __builtin_prefetch(&slots_[cq_[head].cid & slot_mask_]);
+
+    Slot& slot = slots_[index];
+    if (slot.tag != tag) [[unlikely]] {
+      unusual += TakeUnusual(index, tag, completion);
+      continue;
+    }
+    if (completion.status != 0) [[unlikely]] {
+      failed_.Add(1);
+    }
+    ++usual;
+    pollux_nvme_request* request = slot.request;
+    const auto on_complete = slot.on_complete;
+    Free(slot, index);
+    on_complete(request, completion);
+  }
+  cq_head_ = static_cast<uint16_t>(head);
+  cq_phase_ = phase;
+  cq_unrung_ = static_cast<uint16_t>(cq_unrung_ + seen);
+  completed_.Add(usual);
+  return usual + unusual;
+}
+
+// A completion for an identifier that is not in flight, or that meets an injection. Returns how
+// many requests it ended.
+uint32_t QueuePair::TakeUnusual(uint16_t index, uint32_t tag, pollux_nvme_completion completion) {
+  if (slots_[index].tag == (kInjected | tag)) {
+    for (Suffering& suffering : suffering_) {
+      if (suffering.index != index || suffering.answered) continue;
+      if (suffering.status != 0) completion.status = suffering.status;
+      suffering.answered = true;  // From here on it is due like those that were not submitted.
+      suffering.completion = completion;
+      return 0;
+    }
+  }
+  strays_.Add(1);
+  return 0;
+}
+
+void QueuePair::Finish(uint16_t index, pollux_nvme_completion completion) {
+  Slot& slot = slots_[index];
+  if ((slot.tag & kInjected) != 0) {
+    std::erase_if(suffering_, [index](const Suffering& other) { return other.index == index; });
+  }
+  completed_.Add(1);
+  if (completion.status != 0) failed_.Add(1);
+  pollux_nvme_request* request = slot.request;
+  const auto on_complete = slot.on_complete;
+  Free(slot, index);
+  on_complete(request, completion);
+}
+
+uint32_t QueuePair::CompleteDue(uint32_t limit) {
+  const uint64_t now = NowNs();
+  uint32_t ended = 0;
+  // By number, since what completes may submit what suffers next.
+  for (size_t i = 0; i < suffering_.size() && ended < limit;) {
+    const Suffering suffering = suffering_[i];
+    if (!suffering.answered || suffering.due_ns > now) {
+      ++i;
+      continue;
+    }
+    Finish(suffering.index, suffering.completion);  // Takes it out.
+    ++ended;
+  }
+  return ended;
+}
+
+// --- The gate.
+
+// Nothing is submitted meanwhile, so that a slot that was passed stays free.
+uint32_t QueuePair::EndInFlight(Gate gate, uint32_t limit) {
+  const pollux_nvme_completion completion = {0, 0, drain_status_.load(std::memory_order_relaxed)};
+  uint32_t ended = 0;
+  for (; drain_cursor_ < depth_ && in_flight() > 0; ++drain_cursor_) {
+    if ((slots_[drain_cursor_].tag & kIdle) != 0) continue;
+    if (ended == limit) return ended;
+    Finish(drain_cursor_, completion);
+    ++ended;
+  }
+  drain_cursor_ = 1;
+  if (gate == Gate::kDraining) {
+    EmptyRings();
+    Gate expected = gate;
+    // Unless it became kDead meanwhile.
+    gate_.compare_exchange_strong(expected, Gate::kDrained, std::memory_order_acq_rel);
+  }
+  return ended;
+}
+
+void QueuePair::EmptyRings() {
+  submitted_.Add(Distance(sq_rung_, sq_tail_));
+  sq_tail_ = sq_rung_ = 0;
+  cq_head_ = cq_unrung_ = 0;
+  cq_phase_ = 1;
+  std::fill_n(cq_, depth_, CompletionEntry{});
+  for (Le32* shared : {parts_.shadow_sq, parts_.shadow_cq, parts_.event_sq, parts_.event_cq}) {
+    if (shared != nullptr) StoreShared(*shared, 0);
+  }
+  special_ = static_cast<uint8_t>(special_ & ~(kFuses | kAwaitsSecond));
+  // A wish for a command that is no more. One that was taken ends by AbortEnded().
+  int32_t wish = abort_.load(std::memory_order_relaxed);
+  if (wish >= 0) abort_.compare_exchange_strong(wish, kNoAbort, std::memory_order_relaxed);
+}
+
+void QueuePair::Close() {
+  Gate expected = Gate::kOpen;
+  gate_.compare_exchange_strong(expected, Gate::kClosed, std::memory_order_acq_rel);
+}
+
+void QueuePair::Drain(uint16_t status) {
+  drain_status_.store(status, std::memory_order_relaxed);
+  gate_.store(Gate::kDraining, std::memory_order_release);
+  Wake();
+}
+
+void QueuePair::Kill(uint16_t status) {
+  drain_status_.store(status, std::memory_order_relaxed);
+  gate_.store(Gate::kDead, std::memory_order_release);
+  Wake();
+}
+
+void QueuePair::Reopen() {
+  const Gate now = gate();
+  CHECK(now == Gate::kDrained || (now == Gate::kClosed && in_flight() == 0));
+  // The owner keeps its hands off the rings of a closed queue that is empty. What a device wrote
+  // there after it was told to stop must not be taken for an answer.
+  for (uint32_t i = 0; i < depth_; ++i) {
+    if ((LoadAcquire(cq_[i].status) & 1) == 0) continue;
+    strays_.Add(1);
+    cq_[i] = {};
+  }
+  gate_.store(Gate::kOpen, std::memory_order_release);
+}
+
+void QueuePair::Wake() const {
+  if (parts_.event_fd < 0) return;
+  const uint64_t one = 1;
+  // Only a counter that is nearly full refuses, and then the descriptor is readable.
+  [[maybe_unused]] const ssize_t written = write(parts_.event_fd, &one, sizeof(one));
+}
+
+bool QueuePair::PrepareSleep() {
+  if (parts_.event_fd >= 0) {
+    uint64_t count = 0;
+    [[maybe_unused]] const ssize_t got = read(parts_.event_fd, &count, sizeof(count));
+  }
+  const Gate now = gate();
+  if (now == Gate::kDrained) return true;
+  if (now == Gate::kDraining || (now == Gate::kDead && in_flight() > 0)) return false;
+  if (now != Gate::kDead) {
+    RingWithRoom();
+    // An interrupt may be held back as long as the device sees entries that were not taken.
+    if (cq_unrung_ > 0) RingCq();
+  }
+  const bool something = ((LoadAcquire(cq_[cq_head_].status) ^ cq_phase_) & 1) == 0;
+  return !something && suffering_.empty();
+}
+
+// --- Time-outs and aborts.
+
+void QueuePair::SetTimeout(uint64_t timeout_ns, pollux_nvme_timeout_action action) {
+  on_timeout_ = action;
+  // Rounded up, and one more since both ends of the time are rounded: never too early.
+  timeout_ =
+      timeout_ns == 0
+          ? 0
+          : static_cast<uint32_t>(std::min<uint64_t>(timeout_ns >> kTickShift, 1u << 30)) + 2;
+}
+
+void QueuePair::CheckTimeouts(uint64_t now_ns) {
+  if (timeout_ == 0 || in_flight() == 0) return;
+  const uint32_t now = std::max(1u, static_cast<uint32_t>(now_ns >> kTickShift));
+  for (uint32_t index = 1; index < depth_; ++index) {
+    Slot& slot = slots_[index];
+    if ((slot.tag & kIdle) != 0 || slot.request->reserved[0] == kNeverLate) continue;
+    if (slot.watch.since == 0) {
+      slot.watch.since = now;
+    } else {
+      Watch(slot, now, now - slot.watch.since >= timeout_);
+    }
+  }
+}
+
+//   kSeen --late--> kLate --wish made--> kAbortWished --late--> kResetWished
+//
+// To abort one it takes a free wish; the reset comes also when none became free in that time.
+void QueuePair::Watch(Slot& slot, uint32_t now, bool late) {
+  const auto cid = static_cast<uint16_t>(slot.tag >> 16);
+  if (slot.watch.stage == kSeen && late) {
+    timeouts_.Add(1);
+    timeout_notice_.store(uint32_t{parts_.id} << 16 | cid, std::memory_order_release);
+    slot.watch.since = now;
+    slot.watch.stage = kLate;
+    if (on_timeout_ == POLLUX_NVME_ON_TIMEOUT_NOTHING) slot.watch.stage = kResetWished;
+    late = on_timeout_ == POLLUX_NVME_ON_TIMEOUT_RESET;
+  }
+  if (slot.watch.stage == kLate && on_timeout_ == POLLUX_NVME_ON_TIMEOUT_ABORT && !late) {
+    if (Wish(cid)) slot.watch.stage = kAbortWished;
+  }
+  if ((slot.watch.stage == kLate || slot.watch.stage == kAbortWished) && late) {
+    slot.watch.stage = kResetWished;
+    reset_wish_.store(true, std::memory_order_release);
+  }
+}
+
+bool QueuePair::Wish(uint16_t cid) {
+  int32_t none = kNoAbort;
+  return abort_.compare_exchange_strong(none, cid, std::memory_order_acq_rel);
+}
+
+int QueuePair::Abort(pollux_nvme_request& request) {
+  for (uint32_t index = 1; index < depth_; ++index) {
+    const Slot& slot = slots_[index];
+    if (slot.request != &request || (slot.tag & kIdle) != 0) continue;
+    const Gate now = gate();
+    if (now == Gate::kDead) return -ENXIO;
+    if (now != Gate::kOpen) return -EAGAIN;
+    Ring();  // The device cannot abort what it has not seen.
+    return Wish(static_cast<uint16_t>(slot.tag >> 16)) ? 0 : -EAGAIN;
+  }
+  return -ENOENT;
+}
+
+int QueuePair::TakeAbortWish() {
+  int32_t wish = abort_.load(std::memory_order_relaxed);
+  if (wish < 0) return -1;
+  // The owner takes it back when it drains.
+  if (!abort_.compare_exchange_strong(wish, kAbortUnderWay, std::memory_order_acq_rel)) return -1;
+  return wish;
+}
+
+void QueuePair::AbortEnded() { abort_.store(kNoAbort, std::memory_order_release); }
+
+bool QueuePair::TakeResetWish() {
+  return reset_wish_.load(std::memory_order_relaxed) &&
+         reset_wish_.exchange(false, std::memory_order_acq_rel);
+}
+
+uint32_t QueuePair::TakeTimeoutNotice() {
+  if (timeout_notice_.load(std::memory_order_relaxed) == 0) return 0;
+  return timeout_notice_.exchange(0, std::memory_order_acq_rel);
+}
+
+// --- Injections and statistics.
+
+void QueuePair::SetInjections(std::shared_ptr<const Injections> injections) {
+  const std::lock_guard lock(injections_mutex_);
+  next_injections_.swap(injections);
+  injections_changed_.store(true, std::memory_order_relaxed);
+}
+
+void QueuePair::TakeInjections() {
+  const std::lock_guard lock(injections_mutex_);
+  injections_changed_.store(false, std::memory_order_relaxed);
+  injections_ = next_injections_;
+  special_ = static_cast<uint8_t>(injections_ != nullptr ? special_ | kHasInjections
+                                                         : special_ & ~kHasInjections);
+}
+
+void QueuePair::ReadStatistics(pollux_nvme_queue_statistics& into) const {
+  into = {.submitted = submitted_.Get(),
+          .completed = completed_.Get(),
+          .failed = failed_.Get(),
+          .doorbells = doorbells_.Get(),
+          .polls = polls_.Get(),
+          .idle_polls = idle_polls_.Get(),
+          .stray_completions = strays_.Get(),
+          .timeouts = timeouts_.Get()};
+}
+
+}  // namespace pollux::nvme
