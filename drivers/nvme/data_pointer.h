@@ -24,21 +24,20 @@ struct PointerList {
   uint32_t bytes = 0;
 };
 
-// The common case: `bytes` that are one piece for the device, in at most two of its pages, told by
-// PRP. False, with nothing said about prp1 and prp2, when it is another case.
-inline bool PointToTwoPages(SubmissionEntry& entry, pci::DmaView& view, uint32_t page_bytes,
+// The common case: `bytes`, at least one, that are one piece for the device, near the last one, in
+// at most two of its pages, told by PRP. False when it is another case.
+inline bool PointToTwoPages(SubmissionEntry& entry, const pci::DmaView& view, uint64_t page_bytes,
                             const void* data, uint64_t bytes) {
-  const pci::DmaView::Piece piece = view.Translate(data);
-  if (piece.bytes < bytes || (piece.iova & 3) != 0) [[unlikely]] {
-    return false;
-  }
-  const uint64_t in_first = page_bytes - (piece.iova & (page_bytes - 1u));
+  uint64_t iova = 0;
+  if (!view.TranslateNear(data, bytes, iova) || (iova & 3) != 0) return false;
+  const uint64_t second_page = (iova | (page_bytes - 1)) + 1;
+  const uint64_t end = iova + bytes;
   uint64_t second = 0;
-  if (bytes > in_first) {
-    if (bytes > in_first + page_bytes) return false;
-    second = piece.iova + in_first;
+  if (end > second_page) {
+    if (end - second_page > page_bytes) return false;
+    second = second_page;
   }
-  entry.prp1 = piece.iova;
+  entry.prp1 = iova;
   entry.prp2 = second;
   return true;
 }

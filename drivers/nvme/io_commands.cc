@@ -53,26 +53,27 @@ bool Reaches(const Namespace& ns, uint64_t lba, uint64_t blocks) {
   return blocks > 0 && blocks <= size && lba <= size - blocks;
 }
 
-// All of an entry but identifier and data pointer.
-void Write(SubmissionEntry& entry, uint8_t opc, uint8_t fuse, uint32_t nsid, uint64_t lba,
-           uint32_t cdw12, uint32_t cdw14, uint32_t cdw15) {
+// All of an entry but identifier and data pointer, in as few stores as can be.
+inline void Write(SubmissionEntry& entry, uint8_t opc, uint8_t fuse, uint32_t nsid, uint64_t lba,
+                  uint32_t cdw12, uint64_t cdw14) {
+  auto* const bytes = reinterpret_cast<std::byte*>(&entry);
+  const auto store = [bytes](size_t offset, Le64 value) {
+    std::memcpy(bytes + offset, &value, sizeof(value));
+  };
   entry.opc = opc;
   entry.flags = fuse;
   entry.nsid = nsid;
-  entry.cdw2 = entry.cdw3 = 0;
-  entry.mptr = 0;
-  entry.cdw10 = static_cast<uint32_t>(lba);
-  entry.cdw11 = static_cast<uint32_t>(lba >> 32);
-  entry.cdw12 = cdw12;
-  entry.cdw13 = 0;
-  entry.cdw14 = cdw14;
-  entry.cdw15 = cdw15;
+  std::memset(bytes + offsetof(SubmissionEntry, cdw2), 0, 2 * sizeof(Le32) + sizeof(Le64));
+  store(offsetof(SubmissionEntry, cdw10), lba);
+  store(offsetof(SubmissionEntry, cdw12), cdw12);
+  store(offsetof(SubmissionEntry, cdw14), cdw14);
 }
 
-void Write(SubmissionEntry& entry, const Kind& kind, const Namespace& ns, const pollux_nvme_io& io,
-           uint32_t cdw12) {
-  Write(entry, kind.opc, FuseOf(io.flags), ns.nsid(), io.lba, cdw12, io.reference_tag,
-        uint32_t{io.application_tag} | uint32_t{io.application_tag_mask} << 16);
+inline void Write(SubmissionEntry& entry, const Kind& kind, const Namespace& ns,
+                  const pollux_nvme_io& io, uint32_t cdw12) {
+  Write(entry, kind.opc, FuseOf(io.flags), ns.nsid(), io.lba, cdw12,
+        io.reference_tag | uint64_t{io.application_tag} << 32 |
+            uint64_t{io.application_tag_mask} << 48);
 }
 
 // Whether the pieces are `bytes` in all.
@@ -92,10 +93,10 @@ bool KeepsMetadata(const Namespace& ns, uint32_t flags) {
   return all_protection && (flags & POLLUX_NVME_PRACT) != 0;
 }
 
-// A transfer with flags, several pieces or metadata, or that is wrong.
-[[gnu::noinline]] int TransferUnusual(QueuePair& queue, const Namespace& ns,
-                                      pollux_nvme_request& request, const pollux_nvme_io& io,
-                                      const Kind& kind) {
+// A transfer of any kind, and what is wrong with it.
+[[gnu::noinline, gnu::cold]] int TransferAny(QueuePair& queue, const Namespace& ns,
+                                             pollux_nvme_request& request, const pollux_nvme_io& io,
+                                             const Kind& kind) {
   if (!ns.active()) return -ENXIO;
   if ((io.flags & ~kind.flags) != 0) return -EINVAL;
   if (!Reaches(ns, io.lba, io.blocks)) return -EINVAL;
@@ -109,7 +110,7 @@ bool KeepsMetadata(const Namespace& ns, uint32_t flags) {
   if (!AddUpTo(io.blocks * block_bytes, io.data, io.data_count)) return -EINVAL;
   if ((metadata_bytes > 0) != (io.metadata != nullptr)) return -EINVAL;
 
-  if (const int error = queue.Admit(kind.opc, FuseOf(io.flags)); error != 0) return error;
+  if (const int error = queue.Admit(FuseOf(io.flags)); error != 0) return error;
   SubmissionEntry& entry = queue.next_entry();
   Write(entry, kind, ns, io, Cdw12(io.blocks, io.flags));
   if (const int error = queue.PointTo(entry, io.data, io.data_count); error != 0) return error;
@@ -121,28 +122,46 @@ bool KeepsMetadata(const Namespace& ns, uint32_t flags) {
   return 0;
 }
 
-// Reads, writes, compares, zone appends: what moves blocks.
-inline int Transfer(QueuePair& queue, const Namespace& ns, pollux_nvme_request& request,
-                    const pollux_nvme_io& io, const Kind& kind) {
-  const uint64_t size = ns.blocks();
-  const uint64_t bytes = uint64_t{io.blocks} * ns.data_block_bytes();
-  const bool usual = io.flags == 0 && io.data_count == 1 && io.data->iov_len == bytes &&
-                     io.blocks - 1 < ns.transfer_blocks_max() && io.blocks <= size &&
-                     io.lba <= size - io.blocks && io.metadata == nullptr &&
-                     ns.separate_metadata_bytes() == 0 && ns.active();
-  if (!usual) [[unlikely]] {
-    return TransferUnusual(queue, ns, request, io, kind);
-  }
-  if (const int error = queue.Admit(kind.opc, 0); error != 0) [[unlikely]] {
-    return error;
-  }
+template <const Kind& kKind>
+[[gnu::noinline]] int TransferOnePiece(QueuePair& queue, const Namespace& ns,
+                                       pollux_nvme_request& request, void* data, size_t bytes,
+                                       uint64_t lba, uint32_t blocks) {
+  const iovec piece = {data, bytes};
+  pollux_nvme_io io{};
+  io.lba = lba;
+  io.blocks = blocks;
+  io.data = &piece;
+  io.data_count = 1;
+  return TransferAny(queue, ns, request, io, kKind);
+}
+
+// What nearly all transfers are: one piece of memory, no metadata, no flags. It calls nothing but
+// what does it all over again when it is another case, so that it need not save a register.
+template <const Kind& kKind>
+inline int Transfer(QueuePair& queue, const Namespace& ns, pollux_nvme_request& request, void* data,
+                    size_t bytes, uint64_t lba, uint32_t blocks) {
+  uint64_t behind = 0;
+  const bool plain = queue.AdmitPlain() && blocks - 1 < ns.plain_blocks_max() &&
+                     bytes == uint64_t{blocks} * ns.data_block_bytes() &&
+                     !__builtin_sub_overflow(ns.blocks(), lba, &behind) && blocks <= behind;
   SubmissionEntry& entry = queue.next_entry();
-  Write(entry, kind, ns, io, io.blocks - 1);
-  if (const int error = queue.PointTo(entry, io.data->iov_base, bytes); error != 0) [[unlikely]] {
-    return error;
+  if (!plain || !queue.PointToPlain(entry, data, bytes)) [[unlikely]] {
+    return TransferOnePiece<kKind>(queue, ns, request, data, bytes, lba, blocks);
   }
-  queue.Commit(request, entry);
+  Write(entry, kKind.opc, 0, ns.nsid(), lba, blocks - 1, 0);
+  queue.CommitPlain(request, entry);
   return 0;
+}
+
+template <const Kind& kKind>
+inline int Transfer(QueuePair& queue, const Namespace& ns, pollux_nvme_request& request,
+                    const pollux_nvme_io& io) {
+  // Tags mean nothing without flags.
+  if (io.flags != 0 || io.data_count != 1 || io.metadata != nullptr) [[unlikely]] {
+    return TransferAny(queue, ns, request, io, kKind);
+  }
+  return Transfer<kKind>(queue, ns, request, io.data->iov_base, io.data->iov_len, io.lba,
+                         io.blocks);
 }
 
 // Commands about blocks that move none.
@@ -152,7 +171,7 @@ int Mention(QueuePair& queue, const Namespace& ns, pollux_nvme_request& request,
   if ((io.flags & ~kind.flags) != 0 || io.data_count > 0 || io.metadata != nullptr) return -EINVAL;
   if (!Reaches(ns, io.lba, io.blocks)) return -EINVAL;
   if (io.blocks > kBlocksMax) return -E2BIG;
-  if (const int error = queue.Admit(kind.opc, 0); error != 0) return error;
+  if (const int error = queue.Admit(0); error != 0) return error;
   SubmissionEntry& entry = queue.next_entry();
   Write(entry, kind, ns, io, Cdw12(io.blocks, io.flags));
   entry.prp1 = entry.prp2 = 0;
@@ -238,20 +257,34 @@ int pollux_nvme_abort(pollux_nvme_queue* queue, pollux_nvme_request* request) {
 
 // --- Commands that move blocks.
 
+int pollux_nvme_read(pollux_nvme_queue* queue, const pollux_nvme_namespace* ns,
+                     pollux_nvme_request* request, void* data, size_t bytes, uint64_t lba,
+                     uint32_t blocks) {
+  return nvme::Transfer<nvme::kRead>(*queue, *ns, *request, data, bytes, lba, blocks);
+}
+
+int pollux_nvme_write(pollux_nvme_queue* queue, const pollux_nvme_namespace* ns,
+                      pollux_nvme_request* request, const void* data, size_t bytes, uint64_t lba,
+                      uint32_t blocks) {
+  // The device only reads it.
+  return nvme::Transfer<nvme::kWrite>(*queue, *ns, *request, const_cast<void*>(data), bytes, lba,
+                                      blocks);
+}
+
 int pollux_nvme_readv(pollux_nvme_queue* queue, const pollux_nvme_namespace* ns,
                       pollux_nvme_request* request, const pollux_nvme_io* io) {
-  return nvme::Transfer(*queue, *ns, *request, *io, nvme::kRead);
+  return nvme::Transfer<nvme::kRead>(*queue, *ns, *request, *io);
 }
 
 int pollux_nvme_writev(pollux_nvme_queue* queue, const pollux_nvme_namespace* ns,
                        pollux_nvme_request* request, const pollux_nvme_io* io) {
-  return nvme::Transfer(*queue, *ns, *request, *io, nvme::kWrite);
+  return nvme::Transfer<nvme::kWrite>(*queue, *ns, *request, *io);
 }
 
 int pollux_nvme_comparev(pollux_nvme_queue* queue, const pollux_nvme_namespace* ns,
                          pollux_nvme_request* request, const pollux_nvme_io* io) {
   if (!ns->info().compare) return -ENOTSUP;
-  return nvme::Transfer(*queue, *ns, *request, *io, nvme::kCompare);
+  return nvme::Transfer<nvme::kCompare>(*queue, *ns, *request, *io);
 }
 
 int pollux_nvme_zone_append(pollux_nvme_queue* queue, const pollux_nvme_namespace* ns,
@@ -260,7 +293,7 @@ int pollux_nvme_zone_append(pollux_nvme_queue* queue, const pollux_nvme_namespac
   if (info.zone_blocks == 0) return -ENOTSUP;
   const uint64_t bytes = uint64_t{io->blocks} * ns->data_block_bytes();
   if (info.zone_append_bytes_max != 0 && bytes > info.zone_append_bytes_max) return -E2BIG;
-  return nvme::Transfer(*queue, *ns, *request, *io, nvme::kZoneAppend);
+  return nvme::Transfer<nvme::kZoneAppend>(*queue, *ns, *request, *io);
 }
 
 // --- Commands about blocks.

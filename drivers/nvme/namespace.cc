@@ -17,6 +17,7 @@ Namespace::Namespace(const Facts& facts)
                         (facts.info.metadata_extended ? facts.info.metadata_bytes : 0)),
       transfer_blocks_max_(std::min(facts.info.transfer_blocks_max, kBlocksMax)),
       separate_metadata_bytes_(facts.info.metadata_extended ? 0 : facts.info.metadata_bytes),
+      plain_blocks_max_(separate_metadata_bytes_ == 0 ? transfer_blocks_max_ : 0),
       info_(facts.info),
       identify_(facts.identify) {
   info_.transfer_blocks_max = transfer_blocks_max_;

@@ -29,10 +29,15 @@ class Namespace {
   uint32_t data_block_bytes() const { return data_block_bytes_; }
   uint32_t transfer_blocks_max() const { return transfer_blocks_max_; }
   uint32_t separate_metadata_bytes() const { return separate_metadata_bytes_; }
+  // Blocks of a transfer that needs no closer look: 0 with separate metadata, or when not active.
+  uint32_t plain_blocks_max() const { return plain_blocks_max_.load(std::memory_order_relaxed); }
 
   // --- Control thread.
   void Resize(uint64_t blocks);
-  void Deactivate() { active_.store(false, std::memory_order_relaxed); }
+  void Deactivate() {
+    active_.store(false, std::memory_order_relaxed);
+    plain_blocks_max_.store(0, std::memory_order_relaxed);
+  }
 
  private:
   // What a command needs, in one cache line.
@@ -42,6 +47,7 @@ class Namespace {
   const uint32_t data_block_bytes_;  // What a block takes of the data, extended metadata included.
   const uint32_t transfer_blocks_max_;
   const uint32_t separate_metadata_bytes_;  // Per block; 0: none, or interleaved.
+  std::atomic<uint32_t> plain_blocks_max_;
 
   pollux_nvme_namespace_info info_;
   IdentifyNamespace identify_;

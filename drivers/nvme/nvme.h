@@ -412,7 +412,10 @@ void pollux_nvme_get_queue_statistics(const struct pollux_nvme_queue* queue,
  *   -ENXIO   the controller is gone or has failed, or the namespace is not active
  *   -EINVAL  beyond the end, no blocks, a wrong length
  *   -E2BIG   more than transfer_blocks_max, or more pieces than the driver's lists hold
- *   -EFAULT  memory that the host does not know, or data that is not dword-aligned
+ *   -EFAULT  memory that the host does not know, or that cannot be told to the device: data or
+ *            metadata that does not begin at a dword; metadata that is not one piece for the
+ * device; and, without SGL, pieces of data whose inner borders are not page borders. (With SGL,
+ *            pieces of any length at any byte, in dwords where info.sgls bits 1:0 are 10b.)
  *   -ENOTSUP the controller does not have the command
  */
 
@@ -424,8 +427,10 @@ enum {
   POLLUX_NVME_CHECK_GUARD = 1 << 4,   /* PRCHK, NVM figure 69. */
   POLLUX_NVME_CHECK_APPTAG = 1 << 5,
   POLLUX_NVME_CHECK_REFTAG = 1 << 6,
-  POLLUX_NVME_FUSED_FIRST = 1 << 7,  /* Compare; the very next submission must be the second. */
-  POLLUX_NVME_FUSED_SECOND = 1 << 8, /* Write. Base §3.4.2. */
+  /* Compare, and refused unless there is room for two. The very next submission of the queue must
+   * be the second, a write; any other gets -EINVAL. Both are announced together. Base §3.4.2. */
+  POLLUX_NVME_FUSED_FIRST = 1 << 7,
+  POLLUX_NVME_FUSED_SECOND = 1 << 8,
 };
 
 /* What a read, write, compare, zone append, write zeroes or verify is about. */
@@ -461,35 +466,13 @@ int pollux_nvme_write_uncorrectable(struct pollux_nvme_queue* queue,
 int pollux_nvme_flush(struct pollux_nvme_queue* queue, const struct pollux_nvme_namespace* ns,
                       struct pollux_nvme_request* request);
 
-/* The common case: one piece of memory, no metadata. */
-static inline int pollux_nvme_read(struct pollux_nvme_queue* queue,
-                                   const struct pollux_nvme_namespace* ns,
-                                   struct pollux_nvme_request* request, void* data, size_t bytes,
-                                   uint64_t lba, uint32_t blocks) {
-  struct iovec piece;
-  struct pollux_nvme_io io = POLLUX_NVME_ZERO;
-  piece.iov_base = data;
-  piece.iov_len = bytes;
-  io.lba = lba;
-  io.blocks = blocks;
-  io.data = &piece;
-  io.data_count = 1;
-  return pollux_nvme_readv(queue, ns, request, &io);
-}
-static inline int pollux_nvme_write(struct pollux_nvme_queue* queue,
-                                    const struct pollux_nvme_namespace* ns,
-                                    struct pollux_nvme_request* request, const void* data,
-                                    size_t bytes, uint64_t lba, uint32_t blocks) {
-  struct iovec piece;
-  struct pollux_nvme_io io = POLLUX_NVME_ZERO;
-  piece.iov_base = (void*)data;
-  piece.iov_len = bytes;
-  io.lba = lba;
-  io.blocks = blocks;
-  io.data = &piece;
-  io.data_count = 1;
-  return pollux_nvme_writev(queue, ns, request, &io);
-}
+/* The common case, and the quickest: one piece of memory, no metadata, no flags. */
+int pollux_nvme_read(struct pollux_nvme_queue* queue, const struct pollux_nvme_namespace* ns,
+                     struct pollux_nvme_request* request, void* data, size_t bytes, uint64_t lba,
+                     uint32_t blocks);
+int pollux_nvme_write(struct pollux_nvme_queue* queue, const struct pollux_nvme_namespace* ns,
+                      struct pollux_nvme_request* request, const void* data, size_t bytes,
+                      uint64_t lba, uint32_t blocks);
 
 /* Dataset management (NVM §3.2.3): tells that these blocks are not needed any more. The ranges are
  * copied. */
@@ -506,7 +489,8 @@ int pollux_nvme_copy(struct pollux_nvme_queue* queue, const struct pollux_nvme_n
                      struct pollux_nvme_request* request, uint64_t to_lba,
                      const struct pollux_nvme_range* ranges, uint32_t count, uint32_t flags);
 
-/* Reservations. Base §7.4. `keys` and `report` are DMA-able memory. */
+/* Reservations. Base §7.4. The keys are copied; `report` is DMA-able memory, its length a multiple
+ * of 4. */
 enum pollux_nvme_reservation_type {
   POLLUX_NVME_WRITE_EXCLUSIVE = 1,
   POLLUX_NVME_EXCLUSIVE_ACCESS,
@@ -737,7 +721,7 @@ struct pollux_nvme_injection {
   bool do_not_submit;  /* Fail it in the host; the device never sees it. */
   uint64_t timeout_us; /* Complete it only after that long. */
   uint32_t count;      /* How many commands; 0: all. */
-  uint16_t status;     /* SCT << 8 | SC. */
+  uint16_t status;     /* SCT << 8 | SC; 0: the device's own. */
 };
 int pollux_nvme_inject(struct pollux_nvme_controller* controller,
                        const struct pollux_nvme_injection* injection);

@@ -46,32 +46,47 @@ uint32_t LoadTag(const CompletionEntry& entry) {
   return tag;
 }
 
+// What the caller gets, made in two registers: by its members g++ would put the status together in
+// memory, and wait for it.
+pollux_nvme_completion LoadCompletion(const CompletionEntry& entry, uint32_t status_and_phase) {
+  static_assert(std::endian::native == std::endian::little);
+  static_assert(offsetof(pollux_nvme_completion, status) == 8);
+  static_assert(sizeof(pollux_nvme_completion) == 12);
+  pollux_nvme_completion completion;
+  auto* const bytes = reinterpret_cast<std::byte*>(&completion);
+  const uint32_t status = status_and_phase >> 1;
+  std::memcpy(bytes, &entry, 8);
+  std::memcpy(bytes + 8, &status, sizeof(status));
+  return completion;
+}
+
 }  // namespace
 
 QueuePair::QueuePair(const Parts& parts)
     : depth_(parts.depth),
-      page_bytes_(parts.page_bytes),
-      sq_(parts.sq),
       tag_step_(static_cast<uint32_t>(uint64_t{1} << (16 + std::bit_width(parts.depth)))),
-      // No slot's number is all ones.
-      slot_mask_((1u << std::bit_width(parts.depth)) - 1),
+      page_bytes_(parts.page_bytes),
+      sq_next_(parts.sq),
+      sq_(parts.sq),
+      sq_end_(parts.sq + parts.depth),
       view_(*parts.dma),
       cq_(parts.cq),
+      cq_end_(parts.cq + parts.depth),
       parts_(parts) {
   CHECK(depth_ >= 2);
   CHECK(std::has_single_bit(page_bytes_) && std::has_single_bit(parts.list_bytes));
   CHECK(parts.list_bytes <= page_bytes_ && parts.lists_iova % parts.list_bytes == 0);
-  // A slot for every identifier that a device may come up with: none needs a check of its range.
-  slot_lines_ = std::make_unique<SlotLine[]>((slot_mask_ + 1) / 2);
-  free_lines_ = std::make_unique<FreeLine[]>(depth_ / std::size(FreeLine{}.indices) + 1);
+  const uint32_t slots = 1u << std::bit_width(parts.depth);  // So that depth - 1 is not all ones.
+  slot_lines_ = std::make_unique<SlotLine[]>(slots / 2);
+  free_lines_ = std::make_unique<FreeLine[]>(depth_ / std::size(FreeLine{}.slots) + 1);
   slots_ = slot_lines_[0].slots;
-  free_ = free_lines_[0].indices;
-  for (uint32_t index = 0; index <= slot_mask_; ++index) {
-    slots_[index].tag = kIdle | index << 16 | parts.id;
+  slot_offset_mask_ = static_cast<uint32_t>((slots - 1) * sizeof(Slot));
+  for (uint32_t index = 0; index < slots; ++index) {
+    slots_[index].next_tag = index << 16 | parts.id;
   }
-  for (uint16_t index = static_cast<uint16_t>(depth_ - 1); index > 0; --index) {
-    free_[free_count_++] = index;
-  }
+  slots_[0].tag = kInjected;  // Or a completion of zeroes would be taken for that of this slot.
+  free_ = free_top_ = plain_floor_ = free_lines_[0].slots;
+  for (Slot* slot = slots_ + depth_ - 1; slot != slots_; --slot) *free_top_++ = slot;
   EmptyRings();
 }
 
@@ -82,7 +97,7 @@ QueuePair::~QueuePair() { CHECK(in_flight() == 0, "a queue is freed with command
 int QueuePair::Submit(pollux_nvme_request& request, const SubmissionEntry& entry,
                       const Data& data) {
   const uint8_t fuse = entry.flags & (kFuseFirst | kFuseSecond);
-  if (const int error = Admit(entry.opc, fuse); error != 0) return error;
+  if (const int error = Admit(fuse); error != 0) return error;
   SubmissionEntry& next = next_entry();
   next = entry;
   next.flags = fuse;
@@ -100,7 +115,7 @@ int QueuePair::Submit(pollux_nvme_request& request, const SubmissionEntry& entry
 int QueuePair::SubmitInline(pollux_nvme_request& request, const SubmissionEntry& entry,
                             const void* data, size_t bytes) {
   if (bytes > parts_.list_bytes) return -E2BIG;
-  if (const int error = Admit(entry.opc, 0); error != 0) return error;
+  if (const int error = Admit(0); error != 0) return error;
   const PointerList list = NextList();
   std::memcpy(list.memory, data, bytes);
   SubmissionEntry& next = next_entry();
@@ -112,46 +127,47 @@ int QueuePair::SubmitInline(pollux_nvme_request& request, const SubmissionEntry&
   return 0;
 }
 
-int QueuePair::AdmitUnusual(uint8_t /*opc*/, uint8_t fuse) {
-  const Gate gate = gate_.load(std::memory_order_acquire);
-  if (gate == Gate::kDead) return -ENXIO;
-  if (gate != Gate::kOpen) return -EAGAIN;
-
+int QueuePair::Admit(uint8_t fuse) {
+  const Gate now = gate();
+  if (now == Gate::kDead) return -ENXIO;
+  if (now != Gate::kOpen) return -EAGAIN;
   // Two fused commands lie side by side, and one doorbell write announces both. Base §3.4.2.
-  const bool awaits_second = (special_ & kAwaitsSecond) != 0;
-  if (awaits_second != (fuse == kFuseSecond)) return -EINVAL;
-  if (free_count_ < (fuse == kFuseFirst ? 2u : 1u)) return -EAGAIN;
-  special_ = static_cast<uint8_t>(fuse != 0 ? special_ | kFuses : special_ & ~kFuses);
-  return 0;
+  if ((first_fused_ != nullptr) != (fuse == kFuseSecond)) return -EINVAL;
+  return room() < (fuse == kFuseFirst ? 2u : 1u) ? -EAGAIN : 0;
 }
 
-void QueuePair::CommitUnusual(uint16_t index, const SubmissionEntry& entry) {
-  const auto at = static_cast<uint16_t>(&entry - sq_);
-  if ((special_ & kFuses) != 0) {
-    special_ = static_cast<uint8_t>(special_ & ~(kFuses | kAwaitsSecond));
-    if ((entry.flags & kFuseFirst) != 0) {
-      special_ |= kAwaitsSecond;
-      first_fused_ = at;
-    }
-    return;
+void QueuePair::Commit(pollux_nvme_request& request, SubmissionEntry& entry) {
+  CommitPlain(request, entry);
+  const uint8_t fuse = entry.flags & (kFuseFirst | kFuseSecond);
+  if (fuse != 0) {
+    first_fused_ = fuse == kFuseFirst ? &entry : nullptr;
+    SetFloor();
+  } else if (injections_ != nullptr) {
+    Inject(**free_top_, entry);
   }
-  if (injections_ == nullptr) return;
+}
+
+void QueuePair::SetFloor() {
+  const bool closer = first_fused_ != nullptr || injections_ != nullptr;
+  plain_floor_ = closer ? free_ + depth_ : free_;
+}
+
+void QueuePair::Inject(Slot& slot, SubmissionEntry& entry) {
   const pollux_nvme_injection* injection = injections_->Take(parts_.id == 0, entry.opc);
   if (injection == nullptr) return;
-  slots_[index].tag |= kInjected;
-  suffering_.push_back({.index = index,
+  slot.tag = kInjected;
+  suffering_.push_back({.slot = &slot,
                         .answered = injection->do_not_submit,
                         .status = injection->status,
                         .due_ns = NowNs() + injection->timeout_us * 1000,
                         .completion = {0, 0, injection->status}});
-  if (injection->do_not_submit) {
-    sq_tail_ = at;
-    submitted_.Add(1);
-  }
+  if (!injection->do_not_submit) return;
+  sq_next_ = &entry;  // Out of the ring again.
+  submitted_.Add(1);
 }
 
 int QueuePair::PointTo(SubmissionEntry& entry, const iovec* pieces, uint32_t count) {
-  const PointerRules rules = {page_bytes_, parts_.sgl, parts_.sgl_dword_aligned};
+  const PointerRules rules = {parts_.page_bytes, parts_.sgl, parts_.sgl_dword_aligned};
   return PointToPieces(entry, view_, rules, NextList(), pieces, count);
 }
 
@@ -160,7 +176,8 @@ int QueuePair::PointToMetadata(SubmissionEntry& entry, const void* metadata, uin
 }
 
 PointerList QueuePair::NextList() const {
-  const size_t offset = size_t{free_[free_count_ - 1]} * parts_.list_bytes - parts_.list_bytes;
+  const auto list = static_cast<size_t>(free_top_[-1] - slots_ - 1);
+  const size_t offset = list * parts_.list_bytes;
   return {parts_.lists + offset, parts_.lists_iova + offset, parts_.list_bytes};
 }
 
@@ -171,7 +188,7 @@ uint16_t QueuePair::Distance(uint16_t from, uint16_t to) const {
 }
 
 void QueuePair::Ring() {
-  if (sq_tail_ == sq_rung_) return;
+  if (Tail() == sq_rung_) return;
   const Gate gate = gate_.load(std::memory_order_acquire);
   if (gate != Gate::kOpen && gate != Gate::kClosed) return;
   RingWithRoom();
@@ -181,7 +198,8 @@ void QueuePair::Ring() {
 // as many commands in flight as the ring has entries that the device believes to be free.
 void QueuePair::RingWithRoom() {
   if (cq_unrung_ + in_flight() >= depth_) RingCq();
-  const uint16_t tail = (special_ & kAwaitsSecond) != 0 ? first_fused_ : sq_tail_;
+  const uint16_t tail =
+      first_fused_ == nullptr ? Tail() : static_cast<uint16_t>(first_fused_ - sq_);
   if (tail == sq_rung_) return;
   submitted_.Add(Distance(sq_rung_, tail));
   const uint16_t old = std::exchange(sq_rung_, tail);
@@ -249,73 +267,66 @@ int QueuePair::Poll(int completions_max) {
 }
 
 uint32_t QueuePair::TakeCompletions(uint32_t limit) {
-  uint32_t head = cq_head_;
-  uint16_t phase = cq_phase_;
-  uint32_t seen = 0;
-  uint32_t usual = 0;
+  const CompletionEntry* head = cq_ + cq_head_;
+  uint32_t phase = cq_phase_;
+  uint32_t left = limit;
   uint32_t unusual = 0;
-  while (seen < limit) {
-    const CompletionEntry& entry = cq_[head];
-    const uint16_t status = LoadAcquire(entry.status);
+  for (; left > 0; --left) {
+    const uint32_t status = LoadAcquire(head->status);
     if (((status ^ phase) & 1) != 0) break;  // The device has not written this entry yet.
-    const uint32_t tag = LoadTag(entry);
-    const auto index = static_cast<uint16_t>((tag >> 16) & slot_mask_);
-    const pollux_nvme_completion completion = {entry.dw0, entry.dw1,
-                                               static_cast<uint16_t>(status >> 1)};
-    ++seen;
-    if (++head == depth_) {
-      head = 0;
+    const uint32_t tag = LoadTag(*head);
+    const pollux_nvme_completion completion = LoadCompletion(*head, status);
+    if (++head == cq_end_) {
+      head = cq_;
       phase ^= 1;
     }
-    __builtin_prefetch(&slots_[cq_[head].cid & slot_mask_]);
+    __builtin_prefetch(&SlotOf(LoadTag(*head)));
 
-    Slot& slot = slots_[index];
+    Slot& slot = SlotOf(tag);
     if (slot.tag != tag) [[unlikely]] {
-      unusual += TakeUnusual(index, tag, completion);
+      TakeUnusual(slot, tag, completion);
+      ++unusual;
       continue;
     }
     if (completion.status != 0) [[unlikely]] {
       failed_.Add(1);
     }
-    ++usual;
     pollux_nvme_request* request = slot.request;
     const auto on_complete = slot.on_complete;
-    Free(slot, index);
+    Free(slot);
     on_complete(request, completion);
   }
-  cq_head_ = static_cast<uint16_t>(head);
-  cq_phase_ = phase;
+  const uint32_t seen = limit - left;
+  cq_head_ = static_cast<uint16_t>(head - cq_);
+  cq_phase_ = static_cast<uint16_t>(phase);
   cq_unrung_ = static_cast<uint16_t>(cq_unrung_ + seen);
-  completed_.Add(usual);
-  return usual + unusual;
+  completed_.Add(seen - unusual);
+  return seen - unusual;
 }
 
-// A completion for an identifier that is not in flight, or that meets an injection. Returns how
-// many requests it ended.
-uint32_t QueuePair::TakeUnusual(uint16_t index, uint32_t tag, pollux_nvme_completion completion) {
-  if (slots_[index].tag == (kInjected | tag)) {
+// A completion for an identifier that is not in flight, or that meets an injection.
+void QueuePair::TakeUnusual(Slot& slot, uint32_t tag, pollux_nvme_completion completion) {
+  if (slot.tag == kInjected && slot.next_tag == tag) {
     for (Suffering& suffering : suffering_) {
-      if (suffering.index != index || suffering.answered) continue;
+      if (suffering.slot != &slot || suffering.answered) continue;
       if (suffering.status != 0) completion.status = suffering.status;
       suffering.answered = true;  // From here on it is due like those that were not submitted.
       suffering.completion = completion;
-      return 0;
+      return;
     }
   }
   strays_.Add(1);
-  return 0;
 }
 
-void QueuePair::Finish(uint16_t index, pollux_nvme_completion completion) {
-  Slot& slot = slots_[index];
-  if ((slot.tag & kInjected) != 0) {
-    std::erase_if(suffering_, [index](const Suffering& other) { return other.index == index; });
+void QueuePair::Finish(Slot& slot, pollux_nvme_completion completion) {
+  if (slot.tag == kInjected) {
+    std::erase_if(suffering_, [&slot](const Suffering& other) { return other.slot == &slot; });
   }
   completed_.Add(1);
   if (completion.status != 0) failed_.Add(1);
   pollux_nvme_request* request = slot.request;
   const auto on_complete = slot.on_complete;
-  Free(slot, index);
+  Free(slot);
   on_complete(request, completion);
 }
 
@@ -329,7 +340,7 @@ uint32_t QueuePair::CompleteDue(uint32_t limit) {
       ++i;
       continue;
     }
-    Finish(suffering.index, suffering.completion);  // Takes it out.
+    Finish(*suffering.slot, suffering.completion);  // Takes it out.
     ++ended;
   }
   return ended;
@@ -342,9 +353,10 @@ uint32_t QueuePair::EndInFlight(Gate gate, uint32_t limit) {
   const pollux_nvme_completion completion = {0, 0, drain_status_.load(std::memory_order_relaxed)};
   uint32_t ended = 0;
   for (; drain_cursor_ < depth_ && in_flight() > 0; ++drain_cursor_) {
-    if ((slots_[drain_cursor_].tag & kIdle) != 0) continue;
+    Slot& slot = slots_[drain_cursor_];
+    if (slot.tag == kIdle) continue;
     if (ended == limit) return ended;
-    Finish(drain_cursor_, completion);
+    Finish(slot, completion);
     ++ended;
   }
   drain_cursor_ = 1;
@@ -358,15 +370,17 @@ uint32_t QueuePair::EndInFlight(Gate gate, uint32_t limit) {
 }
 
 void QueuePair::EmptyRings() {
-  submitted_.Add(Distance(sq_rung_, sq_tail_));
-  sq_tail_ = sq_rung_ = 0;
+  submitted_.Add(Distance(sq_rung_, Tail()));
+  sq_next_ = sq_;
+  sq_rung_ = 0;
   cq_head_ = cq_unrung_ = 0;
   cq_phase_ = 1;
   std::fill_n(cq_, depth_, CompletionEntry{});
   for (Le32* shared : {parts_.shadow_sq, parts_.shadow_cq, parts_.event_sq, parts_.event_cq}) {
     if (shared != nullptr) StoreShared(*shared, 0);
   }
-  special_ = static_cast<uint8_t>(special_ & ~(kFuses | kAwaitsSecond));
+  first_fused_ = nullptr;
+  SetFloor();
   // A wish for a command that is no more. One that was taken ends by AbortEnded().
   int32_t wish = abort_.load(std::memory_order_relaxed);
   if (wish >= 0) abort_.compare_exchange_strong(wish, kNoAbort, std::memory_order_relaxed);
@@ -442,7 +456,7 @@ void QueuePair::CheckTimeouts(uint64_t now_ns) {
   const uint32_t now = std::max(1u, static_cast<uint32_t>(now_ns >> kTickShift));
   for (uint32_t index = 1; index < depth_; ++index) {
     Slot& slot = slots_[index];
-    if ((slot.tag & kIdle) != 0 || slot.request->reserved[0] == kNeverLate) continue;
+    if (slot.tag == kIdle || slot.request->reserved[0] == kNeverLate) continue;
     if (slot.watch.since == 0) {
       slot.watch.since = now;
     } else {
@@ -455,7 +469,7 @@ void QueuePair::CheckTimeouts(uint64_t now_ns) {
 //
 // To abort one it takes a free wish; the reset comes also when none became free in that time.
 void QueuePair::Watch(Slot& slot, uint32_t now, bool late) {
-  const auto cid = static_cast<uint16_t>(slot.tag >> 16);
+  const auto cid = static_cast<uint16_t>(slot.next_tag >> 16);
   if (slot.watch.stage == kSeen && late) {
     timeouts_.Add(1);
     timeout_notice_.store(uint32_t{parts_.id} << 16 | cid, std::memory_order_release);
@@ -481,12 +495,12 @@ bool QueuePair::Wish(uint16_t cid) {
 int QueuePair::Abort(pollux_nvme_request& request) {
   for (uint32_t index = 1; index < depth_; ++index) {
     const Slot& slot = slots_[index];
-    if (slot.request != &request || (slot.tag & kIdle) != 0) continue;
+    if (slot.request != &request || slot.tag == kIdle) continue;
     const Gate now = gate();
     if (now == Gate::kDead) return -ENXIO;
     if (now != Gate::kOpen) return -EAGAIN;
     Ring();  // The device cannot abort what it has not seen.
-    return Wish(static_cast<uint16_t>(slot.tag >> 16)) ? 0 : -EAGAIN;
+    return Wish(static_cast<uint16_t>(slot.next_tag >> 16)) ? 0 : -EAGAIN;
   }
   return -ENOENT;
 }
@@ -523,8 +537,7 @@ void QueuePair::TakeInjections() {
   const std::lock_guard lock(injections_mutex_);
   injections_changed_.store(false, std::memory_order_relaxed);
   injections_ = next_injections_;
-  special_ = static_cast<uint8_t>(injections_ != nullptr ? special_ | kHasInjections
-                                                         : special_ & ~kHasInjections);
+  SetFloor();
 }
 
 void QueuePair::ReadStatistics(pollux_nvme_queue_statistics& into) const {

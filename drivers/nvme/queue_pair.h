@@ -95,49 +95,41 @@ class alignas(64) QueuePair {
   void CheckTimeouts(uint64_t now_ns);
   static constexpr uint64_t kNeverLate = 1;
   int Abort(pollux_nvme_request& request);
-  uint32_t room() const { return free_count_; }
-  uint32_t in_flight() const { return depth_ - 1u - free_count_; }
+  uint32_t room() const { return static_cast<uint32_t>(free_top_ - free_); }
+  uint32_t in_flight() const { return depth_ - 1u - room(); }
 
   // Submit() in steps, for who builds the entry where it lies in the ring. Nothing has happened
   // before Commit(): an error in between is simply returned.
   //
-  //   if (const int error = queue.Admit(opc, fuse)) return error;
+  //   if (const int error = queue.Admit(fuse)) return error;
   //   SubmissionEntry& entry = queue.next_entry();    // Holds an old command: all of it but the
   //   ...                                             // identifier is written anew.
-  //   if (const int error = queue.PointTo(entry, data, bytes)) return error;
+  //   if (const int error = queue.PointTo(entry, pieces, count)) return error;
   //   queue.Commit(request, entry);
-  int Admit(uint8_t opc, uint8_t fuse) {
-    if (gate_.load(std::memory_order_acquire) != Gate::kOpen || (special_ | fuse) != 0 ||
-        free_count_ == 0) [[unlikely]] {
-      return AdmitUnusual(opc, fuse);
-    }
-    return 0;
-  }
-  SubmissionEntry& next_entry() { return sq_[sq_tail_]; }
-  // Data pointer and PSDT; the rest of `entry.flags` is there already. One piece, or several.
-  int PointTo(SubmissionEntry& entry, const void* data, uint64_t bytes) {
-    if (!PointToTwoPages(entry, view_, page_bytes_, data, bytes)) {
-      const iovec piece = {const_cast<void*>(data), bytes};
-      return PointTo(entry, &piece, 1);
-    }
-    return 0;
-  }
+  int Admit(uint8_t fuse);
+  SubmissionEntry& next_entry() { return *sq_next_; }
+  // Data pointer and PSDT; the rest of `entry.flags` is there already.
   int PointTo(SubmissionEntry& entry, const iovec* pieces, uint32_t count);
   int PointToMetadata(SubmissionEntry& entry, const void* metadata, uint64_t bytes);
-  void Commit(pollux_nvme_request& request, SubmissionEntry& entry) {
-    const uint16_t index = free_[free_count_ - 1];
-    --free_count_;
-    Slot& slot = slots_[index];
-    const auto tag = static_cast<uint32_t>(slot.tag);
+  void Commit(pollux_nvme_request& request, SubmissionEntry& entry);
+
+  // The same for the common case, without a call: false when it is another one.
+  bool AdmitPlain() const {
+    return gate_.load(std::memory_order_acquire) == Gate::kOpen && free_top_ > plain_floor_;
+  }
+  bool PointToPlain(SubmissionEntry& entry, const void* data, uint64_t bytes) const {
+    return PointToTwoPages(entry, view_, page_bytes_, data, bytes);
+  }
+  // After AdmitPlain().
+  void CommitPlain(pollux_nvme_request& request, SubmissionEntry& entry) {
+    Slot& slot = **--free_top_;
+    const uint32_t tag = slot.next_tag;
     slot.tag = tag;
     slot.request = &request;
     slot.on_complete = request.on_complete;
     slot.watch = {};
     entry.cid = static_cast<uint16_t>(tag >> 16);
-    if (++sq_tail_ == depth_) sq_tail_ = 0;
-    if (special_ != 0) [[unlikely]] {
-      CommitUnusual(index, entry);
-    }
+    if (++sq_next_ == sq_end_) sq_next_ = sq_;
   }
 
   // --- The control thread.
@@ -175,9 +167,9 @@ class alignas(64) QueuePair {
 
   // A command in flight, or room for one. Two to a cache line.
   struct alignas(32) Slot {
-    // Bits 31:0 as they lie in the completion entry: CID << 16 | SQ identifier. With kIdle: of the
-    // next command here.
-    uint64_t tag;
+    // As it lies in the completion entry: CID << 16 | SQ identifier. Or kIdle, or kInjected.
+    uint32_t tag;
+    uint32_t next_tag;  // Of the command in flight, or of the next one here.
     pollux_nvme_request* request;
     void (*on_complete)(pollux_nvme_request*, pollux_nvme_completion);  // So that it is at hand.
     struct {
@@ -186,23 +178,20 @@ class alignas(64) QueuePair {
     } watch;
   };
   static_assert(sizeof(Slot) == 32);
+  static constexpr unsigned kTagToOffset = 16 - 5;
   struct alignas(64) SlotLine {
     Slot slots[2];
   };
   struct alignas(64) FreeLine {
-    uint16_t indices[32];
+    Slot* slots[8];
   };
-  // More bits of a tag. No completion has them.
-  static constexpr uint64_t kIdle = uint64_t{1} << 32;
-  static constexpr uint64_t kInjected = uint64_t{1} << 33;
+  // No completion has these tags and belongs to a slot in use: no slot's number is 0 or all ones.
+  static constexpr uint32_t kIdle = 0, kInjected = 0xffffffff;
   // watch.stage.
   static constexpr uint32_t kSeen = 0, kLate = 1, kAbortWished = 2, kResetWished = 3;
-  // special_.
-  static constexpr uint8_t kHasInjections = 1, kAwaitsSecond = 2, kFuses = 4;
-
   // A command that meets an injection.
   struct Suffering {
-    uint16_t index;
+    Slot* slot;
     bool answered;  // By the device, or it need not be.
     uint16_t status;
     uint64_t due_ns;
@@ -226,24 +215,32 @@ class alignas(64) QueuePair {
     Le32 *shadow, *event;
   };
 
-  int AdmitUnusual(uint8_t opc, uint8_t fuse);
-  void CommitUnusual(uint16_t index, const SubmissionEntry& entry);
+  void Inject(Slot& slot, SubmissionEntry& entry);
+  // Whether submission must look closer: then no free slot is plain.
+  void SetFloor();
   PointerList NextList() const;  // Of the slot that the next command gets.
 
+  // Places in the submission ring.
+  uint16_t Tail() const { return static_cast<uint16_t>(sq_next_ - sq_); }
   uint16_t Distance(uint16_t from, uint16_t to) const;
   void RingWithRoom();
   void RingCq();
   void WriteDoorbell(const Doorbell& doorbell, uint16_t old, uint16_t value);
 
   uint32_t TakeCompletions(uint32_t limit);
-  uint32_t TakeUnusual(uint16_t index, uint32_t tag, pollux_nvme_completion completion);
-  // The slot is free again, under another identifier.
-  void Free(Slot& slot, uint16_t index) {
-    slot.tag = kIdle | static_cast<uint32_t>(slot.tag + tag_step_);
-    free_[free_count_] = index;
-    ++free_count_;
+  void TakeUnusual(Slot& slot, uint32_t tag, pollux_nvme_completion completion);
+  // The slot that an identifier names. There is one for each that a device may come up with.
+  Slot& SlotOf(uint32_t tag) const {
+    return *reinterpret_cast<Slot*>(reinterpret_cast<std::byte*>(slots_) +
+                                    ((tag >> kTagToOffset) & slot_offset_mask_));
   }
-  void Finish(uint16_t index, pollux_nvme_completion completion);
+  // The slot is free again, under another identifier.
+  void Free(Slot& slot) {
+    slot.tag = kIdle;
+    slot.next_tag += tag_step_;
+    *free_top_++ = &slot;
+  }
+  void Finish(Slot& slot, pollux_nvme_completion completion);
   uint32_t CompleteDue(uint32_t limit);
   uint32_t EndInFlight(Gate gate, uint32_t limit);
   void EmptyRings();
@@ -254,20 +251,19 @@ class alignas(64) QueuePair {
 
   // --- The owner's, and what does not change. Submission first; a cache line each.
   std::atomic<Gate> gate_{Gate::kClosed};  // The control thread's, seldom written.
-  uint8_t special_ = 0;                    // Submission must look closer.
   bool polling_ = false;
   const uint16_t depth_;
-  uint16_t sq_tail_ = 0;
-  const uint32_t page_bytes_;
-  uint32_t free_count_ = 0;
-  SubmissionEntry* const sq_;
-  Slot* slots_;
-  uint16_t* free_;           // A stack, so that recently used slots are warm.
   const uint32_t tag_step_;  // One generation.
-  const uint32_t slot_mask_;
+  const uint64_t page_bytes_;
+  SubmissionEntry* sq_next_;  // The tail.
+  SubmissionEntry* const sq_;
+  const SubmissionEntry* const sq_end_;
+  Slot** free_top_;  // The end of a stack, so that recently used slots are warm.
+  Slot** plain_floor_;
 
   alignas(64) pci::DmaView view_;
-  CompletionEntry* const cq_;
+  Slot* slots_;
+  uint32_t slot_offset_mask_;
   uint16_t cq_head_ = 0;
   uint16_t cq_phase_ = 1;   // The tag of an entry that the device wrote in this lap. §3.3.3.2.
   uint16_t cq_unrung_ = 0;  // Entries that the device does not know to be free.
@@ -277,10 +273,13 @@ class alignas(64) QueuePair {
   Counter completed_, failed_, doorbells_, polls_, idle_polls_, strays_, timeouts_;
 
   // --- The owner's, seldom.
-  alignas(64) Parts parts_;
+  alignas(64) CompletionEntry* const cq_;
+  const CompletionEntry* const cq_end_;
+  Slot** free_;  // Its beginning.
+  Parts parts_;
   std::unique_ptr<SlotLine[]> slot_lines_;
   std::unique_ptr<FreeLine[]> free_lines_;
-  uint16_t first_fused_ = 0;  // Where it lies, with kAwaitsSecond.
+  SubmissionEntry* first_fused_ = nullptr;  // The command whose second must be the next, or null.
   uint16_t drain_cursor_ = 1;
   uint32_t timeout_ = 0;  // In units of CheckTimeouts(). 0: none.
   pollux_nvme_timeout_action on_timeout_ = POLLUX_NVME_ON_TIMEOUT_NOTHING;
