@@ -82,7 +82,7 @@ class alignas(64) QueuePair {
     size_t metadata_bytes = 0;
   };
   // `entry` with all but identifier and data pointer. Returns 0 or a negative errno with nothing
-  // queued, as nvme.h has it.
+  // queued, as nvme.h has it. Without data, the PRP entries of `entry` stand.
   int Submit(pollux_nvme_request& request, const SubmissionEntry& entry, const Data& data);
   // The same for data that lies in the slot's list: Dataset Management, Copy. `bytes` are copied.
   int SubmitInline(pollux_nvme_request& request, const SubmissionEntry& entry, const void* data,
@@ -107,6 +107,7 @@ class alignas(64) QueuePair {
   //   if (const int error = queue.PointTo(entry, pieces, count)) return error;
   //   queue.Commit(request, entry);
   int Admit(uint8_t fuse);
+  int Admit(uint8_t /*opc*/, uint8_t fuse) { return Admit(fuse); }
   SubmissionEntry& next_entry() { return *sq_next_; }
   // Data pointer and PSDT; the rest of `entry.flags` is there already.
   int PointTo(SubmissionEntry& entry, const iovec* pieces, uint32_t count);
