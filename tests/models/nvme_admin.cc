@@ -210,7 +210,7 @@ NvmeModel::Outcome NvmeModel::DoorbellBufferConfig(const SubmissionEntry& sqe) {
     for (const bool completion_queue : {false, true}) {
       const size_t offset = DoorbellOffset(qid, completion_queue);
       if (!(completion_queue ? cqs_[qid].live : sqs_[qid].live)) continue;
-      std::memcpy(const_cast<std::byte*>(shadow_) + offset, doorbells_.address() + offset, 4);
+      std::memcpy(shadow_ + offset, doorbells() + offset, 4);
     }
   }
   return {};

@@ -84,11 +84,12 @@ class NvmeModel {
   // BAR 0: registers, then doorbells from nvme::kDoorbells on. Anything beyond reads zero.
   uint64_t ReadRegister(uint64_t offset, size_t bytes);
   void WriteRegister(uint64_t offset, size_t bytes, uint64_t value);
-  uint64_t bar_bytes() const;  // A power of two.
+  uint64_t bar_bytes() const { return bar_.bytes(); }  // A power of two.
   // While it is off, the device reaches no memory: nothing is fetched, what ends waits.
   void set_bus_master(bool on) { bus_master_ = on; }
-  // Doorbells as memory, whole pages. A write there is seen at the next Step.
-  const SharedMemory& doorbells() const { return doorbells_; }
+  // BAR 0 as memory, of which the doorbells' pages may be mapped: a write there is seen at the next
+  // Step. The registers' page is not used.
+  const SharedMemory& bar() const { return bar_; }
   const SharedMemory* cmb() const { return cmb_.get(); }
   // Back to power-on, namespaces' data excepted.
   void PowerOn();
@@ -102,6 +103,8 @@ class NvmeModel {
   // Fetches every command that was announced and, but for what is held or takes longer, executes
   // and completes it. Returns how many commands were fetched or completed.
   size_t Step();
+  // Whether something may happen that no register access announces.
+  bool needs_steps(bool doorbells_mapped) const;
   // A clock for latencies; without, a tick is a Step.
   std::function<uint64_t()> clock;
 
@@ -210,6 +213,7 @@ class NvmeModel {
   void SetEventIndex(uint16_t qid, bool completion_queue, uint32_t value);
   uint32_t ReadDoorbell(uint16_t qid, bool completion_queue);
   size_t DoorbellOffset(uint16_t qid, bool completion_queue) const;
+  std::byte* doorbells() const { return bar_.address() + nvme::kDoorbells; }
   void Start(Command&& command);
   void Run(const Command& command);
   void Answer(const Command& command, const Outcome& outcome);
@@ -284,7 +288,7 @@ class NvmeModel {
   const Options options_;
   DmaSpace& dma_;
   Reach reach_;
-  SharedMemory doorbells_;
+  SharedMemory bar_;
   std::unique_ptr<SharedMemory> cmb_;
   Faults faults_;
 

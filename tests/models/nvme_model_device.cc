@@ -148,10 +148,8 @@ void NvmeModelDevice::Write64(int bar, uint64_t offset, uint64_t value) {
 
 std::byte* NvmeModelDevice::MapBar(int bar, uint64_t offset, size_t bytes) {
   if (bar == 0 && options_.map_doorbells && offset >= nvme::kDoorbells) {
-    const SharedMemory& doorbells = model_.doorbells();
-    const uint64_t at = offset - nvme::kDoorbells;
-    if (at <= doorbells.bytes() && bytes <= doorbells.bytes() - at) {
-      return doorbells.address() + at;
+    if (offset <= model_.bar().bytes() && bytes <= model_.bar().bytes() - offset) {
+      return model_.bar().address() + offset;
     }
   }
   if (bar == 2 && model_.cmb() != nullptr && offset <= model_.cmb()->bytes() &&

@@ -27,7 +27,7 @@ size_t NvmeModel::DoorbellOffset(uint16_t qid, bool completion_queue) const {
 }
 
 void NvmeModel::ResetDoorbell(uint16_t qid, bool completion_queue) {
-  std::memset(doorbells_.address() + DoorbellOffset(qid, completion_queue), 0, 4);
+  std::memset(doorbells() + DoorbellOffset(qid, completion_queue), 0, 4);
 }
 
 uint64_t NvmeModel::doorbell_writes(uint16_t qid, bool completion_queue) const {
@@ -49,8 +49,7 @@ void NvmeModel::WriteDoorbell(uint64_t offset, uint32_t value) {
     Complain("doorbell %u of a queue that does not exist, value %u", index, value);
     return PostEvent(async_event::kErrorStatus, kEventInvalidDoorbell, log_page::kError);
   }
-  __atomic_store_n(reinterpret_cast<uint32_t*>(doorbells_.address() + offset), value,
-                   __ATOMIC_RELEASE);
+  __atomic_store_n(reinterpret_cast<uint32_t*>(doorbells() + offset), value, __ATOMIC_RELEASE);
 }
 
 // The value of a doorbell, or of its shadow: the buffers mirror the registers' layout. Base B.5.
@@ -60,7 +59,7 @@ uint32_t NvmeModel::ReadDoorbell(uint16_t qid, bool completion_queue) {
     if (shadow_ == nullptr) shadow_ = reach_.At(shadow_iova_, page_bytes(), false);
     if (shadow_ != nullptr) return LoadDword(shadow_ + offset);
   }
-  return LoadDword(doorbells_.address() + offset);
+  return LoadDword(doorbells() + offset);
 }
 
 // Asks the host to ring when it passes `value`.

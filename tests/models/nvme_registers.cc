@@ -37,7 +37,7 @@ NvmeModel::NvmeModel(const Options& options, DmaSpace& dma)
     : options_(options),
       dma_(dma),
       reach_(*this),
-      doorbells_(DoorbellBytes(options)),
+      bar_(std::bit_ceil(kDoorbells + DoorbellBytes(options))),
       cmb_(options.cmb_bytes != 0 ? std::make_unique<SharedMemory>(options.cmb_bytes) : nullptr),
       faults_(options.faults),
       sqs_(options.io_queues_max + 1u),
@@ -290,7 +290,11 @@ void NvmeModel::ResetController() {
   if (firmware_next_ != 0) firmware_active_ = std::exchange(firmware_next_, uint8_t{0});
 }
 
-uint64_t NvmeModel::bar_bytes() const { return std::bit_ceil(kDoorbells + doorbells_.bytes()); }
+bool NvmeModel::needs_steps(bool doorbells_mapped) const {
+  if (gone_ || !bus_master_) return false;
+  const bool unannounced = doorbells_mapped || shadow_iova_ != 0;
+  return settling_ || !later_.empty() || (ready() && unannounced);
+}
 
 void NvmeModel::PowerOn() {
   ResetController();
