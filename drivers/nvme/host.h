@@ -10,11 +10,9 @@
 #include "core/status.h"
 #include "drivers/nvme/arena.h"
 #include "drivers/nvme/nvme.h"
+#include "drivers/pci/host_files.h"
 #include "drivers/pci/pci_device.h"
-
-namespace pollux {
-class SharedPages;
-}
+#include "drivers/pci/vfio_host.h"
 
 namespace pollux::nvme {
 
@@ -43,19 +41,21 @@ class NvmeHost {
     // lets its device work, and moves its clock.
     std::function<void()> idle;
   };
+  // What a host made by itself, and keeps: its registry and memory.
+  struct Own;
   // What `parts` points to outlives the host.
-  explicit NvmeHost(Parts parts);
+  explicit NvmeHost(Parts parts, std::unique_ptr<Own> own = nullptr);
   ~NvmeHost();  // All controllers have been released.
   NvmeHost(const NvmeHost&) = delete;
   NvmeHost& operator=(const NvmeHost&) = delete;
 
   // With a registry and memory of its own, as pollux_nvme_host_create() says.
-  static Result<std::unique_ptr<pollux_nvme_host>> Create(const pollux_nvme_host_options& options);
+  static Result<std::unique_ptr<pollux_nvme_host>> Create(pollux_nvme_host_options options);
 
   RegionRegistry& registry() { return *parts_.registry; }
   Arena& arena() { return arena_; }
   const Clock& clock() const { return *parts_.clock; }
-  bool allow_no_iommu() const { return parts_.allow_no_iommu; }
+  const pci::HostFiles& files() const { return files_; }
   void Idle();
   void Log(int priority, const std::string& text) const;
 
@@ -73,13 +73,12 @@ class NvmeHost {
   size_t controllers() const { return controllers_.size(); }
 
  private:
-  // What a host has that made everything by itself.
-  struct Own;
-
   Parts parts_;
   std::unique_ptr<Own> own_;
   Arena arena_;
   std::vector<std::byte*> registered_;  // By RegisterMemory().
+  pci::HostFiles files_;
+  pci::VfioHost vfio_;
   std::vector<std::unique_ptr<pollux_nvme_controller>> controllers_;
 };
 

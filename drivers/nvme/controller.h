@@ -1,0 +1,181 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "core/status.h"
+#include "core/task.h"
+#include "drivers/nvme/admin.h"
+#include "drivers/nvme/async_events.h"
+#include "drivers/nvme/bring_up.h"
+#include "drivers/nvme/controller_memory_buffer.h"
+#include "drivers/nvme/host_memory_buffer.h"
+#include "drivers/nvme/identify.h"
+#include "drivers/nvme/injections.h"
+#include "drivers/nvme/interrupts.h"
+#include "drivers/nvme/keep_alive.h"
+#include "drivers/nvme/namespaces.h"
+#include "drivers/nvme/nvme.h"
+#include "drivers/nvme/polls.h"
+#include "drivers/nvme/queues.h"
+#include "drivers/nvme/quirks.h"
+#include "drivers/nvme/registers.h"
+#include "drivers/nvme/shadow_doorbells.h"
+#include "drivers/pci/pci_device.h"
+
+namespace pollux::nvme {
+
+class NvmeHost;
+
+// The name is a function's too.
+using ControllerState = enum pollux_nvme_state;
+
+// One attached device. Control thread.
+//
+//   kAttaching --+--> kReady <--+--> kResetting --+--> kFailed
+//                |      ^       |                 |      |
+//                |      +--- kDisabled <----------+------+   (a reset leads from kFailed to
+//                kResetting)
+//                +--> kFailed
+//
+//   all of these --> kGone;  all of these and kGone --> kDetaching --> kDetached
+//
+// Poll() does everything. The controller's life is one coroutine, Live(), which goes on at each
+// poll: it sees what is wished or has happened, and does one thing at a time. What a ready
+// controller has to do meanwhile is Poll()'s own (keep-alive, aborts, the device's state) and that
+// of a second coroutine, Attend() (events). Whoever waits for an admin command goes on, in the
+// worst case, when the admin queue is drained: that ends whatever was under way.
+class NvmeController {
+ public:
+  NvmeController(NvmeHost& host, std::unique_ptr<pci::PciDevice> device,
+                 const pollux_nvme_transport_id& id, const pollux_nvme_attach_options& options);
+  ~NvmeController();  // It is detached, or was never polled.
+  NvmeController(const NvmeController&) = delete;
+  NvmeController& operator=(const NvmeController&) = delete;
+
+  // As nvme.h has them.
+  int Poll();
+  int event_fd() const { return interrupts_.controller_fd(); }
+  ControllerState state() const { return state_; }
+  // Inside Poll(), where nobody may wait.
+  bool polling() const { return polling_; }
+  // Why it is FAILED or GONE, or why the last reset was made.
+  const Status& failure() const { return failure_; }
+
+  // Each begins; later polls do it. An error, and nothing happens, where the state forbids it.
+  Status Reset();
+  Status Disable();
+  Status Enable();
+  Status Rescan();
+  Status Detach();
+
+  NvmeHost& host() { return host_; }
+  pci::PciDevice& device() { return *device_; }
+  const ControllerFacts& facts() const { return facts_; }
+  Namespaces& namespaces() { return namespaces_; }
+  Queues& queues() { return queues_; }
+  AdminQueue& admin() { return admin_; }
+
+  Result<pollux_nvme_queue*> TakeQueue(int index);
+
+  // An admin command of the user's; data in memory that the host knows. A negative errno.
+  int SubmitAdmin(pollux_nvme_request& request, const SubmissionEntry& entry, void* data,
+                  size_t bytes);
+  // The same, and polls until it has ended.
+  Result<Completion> RunAdmin(const SubmissionEntry& entry, void* data, size_t bytes);
+
+  void SetInjections(std::shared_ptr<const Injections> injections);
+  const std::shared_ptr<const Injections>& injections() const { return injections_; }
+
+ private:
+  // controller.cc: what happens at each poll, and in which order.
+  Task<void> Live();
+  Task<void> Attend();
+  Task<void> HandleEvent(uint32_t dw0);
+  void Enter(ControllerState next);
+  void LookAtDevice(uint64_t now_ns);
+  int Serve(uint64_t now_ns);
+  void Lose(Status why);
+  void Trouble(Status why);
+  void Emit(const pollux_nvme_event& event);
+  void Log(int priority, const std::string& text);
+  uint64_t NowNs() const;
+  Status CheckAlive() const;
+
+  // start.cc: from a device in any state to one that takes I/O.
+  Task<Status> Start(bool first);
+  Task<Status> StartSteps(bool first);
+  Task<Status> MakeDeviceReady(bool first);
+  Task<Status> IdentifyController();
+  Task<Status> ChooseCommandSets();
+  Task<Status> SetUpFeatures();
+  Task<Status> SetUpQueues(bool first);
+  Task<Status> SetUpEvents();
+  Task<Status> AwaitBringUp();
+  Task<Completion> SetFeature(uint8_t feature, uint32_t cdw11);
+  Status MakeAdminQueue();
+  Status CheckUnchanged(const Capabilities& before) const;
+  uint32_t Configuration() const;
+  // OK for what need not be there, with a warning when the device refused it.
+  Status Tolerate(const Status& status);
+
+  // reset.cc: from one that takes I/O to one that does nothing.
+  Task<void> ResetUntilReady(Status reason);
+  Task<void> Quiesce(uint16_t status);
+  Task<void> BecomeDisabled();
+  Task<void> BecomeGone();
+  Task<void> Leave();
+  bool AllQuiet() const;
+  void EndAdminCommands();
+  // What ends an attempt to start: a wish, trouble, or the loss of the device.
+  Status Interruption() const;
+
+  NvmeHost& host_;
+  const std::unique_ptr<pci::PciDevice> device_;
+  const pollux_nvme_transport_id id_;
+  const pollux_nvme_attach_options options_;
+  const Quirks quirks_;
+
+  ControllerState state_ = POLLUX_NVME_STATE_ATTACHING;
+  Status failure_;
+  bool polling_ = false;
+  bool starting_ = false;           // Start() runs: the admin queue is its alone.
+  bool stop_attending_ = false;     // Attend() is to end.
+  uint64_t admin_deadline_ns_ = 0;  // While leaving: when admin commands are ended. 0: never.
+  uint64_t next_look_ns_ = 0;
+
+  // What Live() has to see to.
+  struct Wishes {
+    bool reset = false, disable = false, enable = false, detach = false, rescan = false;
+  } wishes_;
+  Status trouble_;  // What a reset is needed for.
+  Status lost_;     // Why the device is gone.
+
+  Polls polls_;
+  Registers registers_;
+  BringUp bring_up_;
+  Capabilities capabilities_;
+  ControllerFacts facts_;
+  bool io_command_sets_ = false;  // CC.CSS is 110b.
+  std::byte* doorbells_ = nullptr;
+  Interrupts interrupts_;
+  ControllerMemoryBuffer cmb_;
+  HostMemoryBuffer hmb_;
+  ShadowDoorbells shadows_;
+  AdminQueue admin_;
+  Queues queues_;
+  Namespaces namespaces_;
+  AsyncEvents events_;
+  KeepAlive keep_alive_;
+  std::shared_ptr<const Injections> injections_;
+  // Last, so that they end first.
+  std::optional<Task<void>> attend_;
+  std::optional<Task<void>> live_;
+};
+
+}  // namespace pollux::nvme
+
+struct pollux_nvme_controller final : pollux::nvme::NvmeController {
+  using NvmeController::NvmeController;
+};
