@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
+#include <string>
 
 #include "core/memory/memory.h"
 
@@ -94,6 +96,102 @@ TEST_F(SharedPagesTest, MoreThanTheMachineHasIsRefusedWithFigures) {
         << pages.status();
   }
   EXPECT_TRUE(registry_.regions().empty());
+}
+
+// On hugepages that the test reserves, and gives back.
+class HugeSharedPagesTest : public SharedPagesTest {
+ protected:
+  static constexpr size_t kPage = 2 << 20;
+  static constexpr long kReserved = 4;
+
+  void SetUp() override {
+    if (Number("nr_hugepages") < 0) GTEST_SKIP() << "the kernel has no hugepages of 2 MiB";
+    // Others may have reserved some, and may do so meanwhile.
+    if (!Reserve(kReserved)) GTEST_SKIP() << "hugepages can be reserved by root only";
+    reserved_ = true;
+    if (Available() < kReserved) GTEST_SKIP() << "no memory in pieces of 2 MiB is left";
+  }
+  void TearDown() override {
+    if (reserved_) Reserve(-kReserved);
+  }
+
+  static std::string File(const char* name) {
+    return std::string("/sys/kernel/mm/hugepages/hugepages-2048kB/") + name;
+  }
+  static long Number(const char* name) {
+    long number = -1;
+    std::ifstream(File(name)) >> number;
+    return number;
+  }
+  // Free, and set aside for nobody.
+  static long Available() { return Number("free_hugepages") - Number("resv_hugepages"); }
+  static bool Reserve(long more) {
+    const long count = Number("nr_hugepages") + more;
+    std::ofstream file(File("nr_hugepages"));
+    file << count << std::flush;
+    return file.good();
+  }
+
+ private:
+  bool reserved_ = false;
+};
+
+TEST_F(HugeSharedPagesTest, AreWholeHugepagesOfZeroes) {
+  auto pages = Map(kPage + 1, /*huge=*/true);
+  ASSERT_TRUE(pages->huge());
+  EXPECT_EQ(pages->bytes(), 2 * kPage);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(pages->address()) % kPage, 0u);
+  EXPECT_TRUE(IsZero(pages->address(), pages->bytes()));
+  const Region region = registry_.regions().at(0);
+  EXPECT_EQ(region.bytes, 2 * kPage);
+  struct stat info {};
+  ASSERT_EQ(fstat(region.fd, &info), 0);
+  EXPECT_EQ(info.st_blksize, static_cast<blksize_t>(kPage));
+}
+
+TEST_F(HugeSharedPagesTest, AreSetAsideUntilTheyAreLetGo) {
+  const long before = Available();
+  auto pages = Map(3 * kPage, /*huge=*/true);
+  ASSERT_TRUE(pages->huge());
+  EXPECT_EQ(Available(), before - 3) << "before they are touched";
+  memset(pages->address(), 1, pages->bytes());
+  EXPECT_EQ(Available(), before - 3);
+  pages.reset();
+  EXPECT_EQ(Available(), before);
+  EXPECT_TRUE(registry_.regions().empty());
+}
+
+TEST_F(HugeSharedPagesTest, FallBackToOrdinaryPagesWhenThereAreTooFew) {
+  const long before = Available();
+  auto pages = Map(static_cast<size_t>(before + 1) * kPage, /*huge=*/true);
+  EXPECT_FALSE(pages->huge());
+  EXPECT_EQ(Available(), before);
+  pages->address()[pages->bytes() - 1] = std::byte{1};
+}
+
+TEST_F(HugeSharedPagesTest, APeerSeesTheSameMemoryAndCannotShrinkIt) {
+  auto pages = Map(kPage, /*huge=*/true);
+  ASSERT_TRUE(pages->huge());
+  const int fd = registry_.regions()[0].fd;
+  void* peer = mmap(nullptr, kPage, PROT_READ, MAP_SHARED, fd, 0);
+  ASSERT_NE(peer, MAP_FAILED);
+  pages->address()[kPage - 1] = std::byte{7};
+  EXPECT_EQ(static_cast<std::byte*>(peer)[kPage - 1], std::byte{7});
+  EXPECT_EQ(ftruncate(fd, 0), -1);
+  EXPECT_EQ(errno, EPERM);
+  munmap(peer, kPage);
+}
+
+TEST_F(HugeSharedPagesTest, ZeroingMuchKeepsThePages) {
+  auto pages = Map(2 * kPage, /*huge=*/true);
+  ASSERT_TRUE(pages->huge());
+  memset(pages->address(), 0xa5, pages->bytes());
+  const size_t resident = ResidentBytes();
+  pages->Zero(1, pages->bytes() - 2);
+  EXPECT_TRUE(IsZero(pages->address() + 1, pages->bytes() - 2));
+  EXPECT_EQ(pages->address()[0], std::byte{0xa5});
+  EXPECT_EQ(pages->address()[pages->bytes() - 1], std::byte{0xa5});
+  EXPECT_EQ(ResidentBytes(), resident);
 }
 
 }  // namespace
