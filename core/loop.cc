@@ -35,8 +35,8 @@ class LoopScope {
   Loop* previous_;
 };
 
-Loop::Loop(Options options, const Clock& clock, std::unique_ptr<Waiter> waiter)
-    : options_(std::move(options)), clock_(clock), waiter_(std::move(waiter)) {
+Loop::Loop(Options options, const Clock& clock, std::unique_ptr<Waiter> waiter, Kind kind)
+    : options_(std::move(options)), kind_(kind), clock_(clock), waiter_(std::move(waiter)) {
   turn_ended_ns_ = last_work_ns_ = NowNs();
 }
 

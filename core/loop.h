@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/clock.h"
@@ -85,11 +86,14 @@ class Loop {
     // The core it is pinned to, or -1.
     int core = -1;
   };
+  // What it is, where a cast has to be cheap.
+  enum class Kind : uint8_t { kPlain, kReactor };
   static constexpr uint64_t kNever = UINT64_MAX;
   static constexpr size_t kMailboxCapacity = 4096;
 
   // The clock outlives the loop.
-  Loop(Options options, const Clock& clock, std::unique_ptr<Waiter> waiter);
+  Loop(Options options, const Clock& clock, std::unique_ptr<Waiter> waiter)
+      : Loop(std::move(options), clock, std::move(waiter), Kind::kPlain) {}
   virtual ~Loop();
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
@@ -115,6 +119,7 @@ class Loop {
   // sender, in order, or (from a thread without a loop) the sender waits.
   void Post(Message& message);
 
+  Kind kind() const { return kind_; }
   const std::string& name() const { return options_.name; }
   int core() const { return options_.core; }
   uint64_t NowNs() const { return clock_.NowNs(); }
@@ -155,6 +160,9 @@ class Loop {
   }
   void CancelDeferred(Deferred& work);
 
+ protected:
+  Loop(Options options, const Clock& clock, std::unique_ptr<Waiter> waiter, Kind kind);
+
  private:
   friend class LoopScope;
   using DeferredList = IntrusiveList<Deferred, &Deferred::deferred_node_>;
@@ -177,6 +185,7 @@ class Loop {
   void Main();
 
   const Options options_;
+  const Kind kind_;
   const Clock& clock_;
   const std::unique_ptr<Waiter> waiter_;
   Mailbox mailbox_{kMailboxCapacity};

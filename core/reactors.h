@@ -14,11 +14,16 @@ namespace pollux {
 class Reactor final : public Loop {
  public:
   Reactor(size_t index, Options options, const Clock& clock, std::unique_ptr<Waiter> waiter)
-      : Loop(std::move(options), clock, std::move(waiter)), index_(index) {}
+      : Loop(std::move(options), clock, std::move(waiter), Kind::kReactor), index_(index) {}
 
   // Its place among the reactors: 0, 1, 2, ... What is kept per reactor is an array by this index.
   size_t index() const { return index_; }
-  static Reactor* Current() { return dynamic_cast<Reactor*>(Loop::Current()); }
+  // The reactor whose thread this is, or null.
+  static Reactor* Current() {
+    Loop* const loop = Loop::Current();
+    return loop != nullptr && loop->kind() == Kind::kReactor ? static_cast<Reactor*>(loop)
+                                                             : nullptr;
+  }
 
  private:
   const size_t index_;

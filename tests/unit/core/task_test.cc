@@ -320,6 +320,7 @@ TEST(ReactorsTest, ForEachVisitsThemInOrderAndReturnsWhenAllHaveRun) {
       EXPECT_EQ(Reactor::Current(), &reactor);
       visited.push_back(reactor.index());
     };
+    EXPECT_EQ(Reactor::Current(), nullptr) << "the control loop is none";
     co_await reactors->ForEach(step);
   };
   Task<void> task = go();
