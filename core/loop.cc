@@ -43,6 +43,8 @@ Loop::Loop(Options options, const Clock& clock, std::unique_ptr<Waiter> waiter, 
 Loop::~Loop() {
   CHECK(!thread_.joinable(), "a loop was destroyed while its thread runs");
   CHECK(pollers_.empty() && watched_ == 0, "a loop ended with pollers or descriptors");
+  while (outbox_.PopFront() != nullptr) {  // Nobody runs them any more.
+  }
 }
 
 Loop* Loop::Current() { return current_loop; }
@@ -212,18 +214,24 @@ void Loop::Post(Message& message) {
   Loop* sender = Current();
   if (sender != nullptr) {
     // Behind what waits already for the same loop, or the order would change.
-    for (const Parcel& parcel : sender->outbox_) {
-      if (parcel.receiver == this) return sender->outbox_.push_back({this, &message});
-    }
-    if (!TryDeliver(message)) sender->outbox_.push_back({this, &message});
-    return;
+    if (!sender->HasWaiting(*this) && TryDeliver(message)) return;
+    message.receiver_ = this;
+    return sender->outbox_.PushBack(message);
   }
   while (!TryDeliver(message)) sched_yield();
 }
 
+bool Loop::HasWaiting(const Loop& receiver) {
+  for (Message* m = outbox_.Front(); m != nullptr; m = outbox_.Next(*m)) {
+    if (m->receiver_ == &receiver) return true;
+  }
+  return false;
+}
+
 void Loop::FlushOutbox() {
-  std::vector<Parcel> waiting = std::exchange(outbox_, {});
-  for (const Parcel& parcel : waiting) parcel.receiver->Post(*parcel.message);
+  Outbox waiting;
+  waiting.TakeAll(outbox_);
+  while (Message* message = waiting.PopFront()) message->receiver_->Post(*message);
 }
 
 void Loop::AddPoller(Poller& poller) {

@@ -116,7 +116,8 @@ class Loop {
   // --- Any thread.
 
   // Hands over a message. It never fails: where the mailbox is full, the message waits at the
-  // sender, in order, or (from a thread without a loop) the sender waits.
+  // sender, in order, or (from a thread without a loop) the sender waits. Those that wait hang
+  // together by themselves, so there are never more than there are messages.
   void Post(Message& message);
 
   Kind kind() const { return kind_; }
@@ -166,10 +167,7 @@ class Loop {
  private:
   friend class LoopScope;
   using DeferredList = IntrusiveList<Deferred, &Deferred::deferred_node_>;
-  struct Parcel {
-    Loop* receiver;
-    Message* message;
-  };
+  using Outbox = IntrusiveList<Message, &Message::outbox_node_>;
 
   int RunMessages();
   int RunPollers();
@@ -181,6 +179,7 @@ class Loop {
   void Account(std::atomic<uint64_t>& kind);
   void Block();
   bool TryDeliver(Message& message);
+  bool HasWaiting(const Loop& receiver);
   void FlushOutbox();
   void Main();
 
@@ -200,7 +199,7 @@ class Loop {
   Poller* running_poller_ = nullptr;  // Null once it removed itself.
   DeferredList deferred_, end_of_turn_, submission_;
   TimerQueue timers_;
-  std::vector<Parcel> outbox_;
+  Outbox outbox_;  // What full mailboxes have refused.
   size_t watched_ = 0;
   std::array<Waiter::Ready, 64> ready_;
   size_t ready_count_ = 0;       // What the last Wait found, until stage 3 has run.

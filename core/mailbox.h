@@ -5,18 +5,28 @@
 #include <memory>
 
 #include "core/check.h"
+#include "core/intrusive_list.h"
 
 namespace pollux {
 
+class Loop;
+
 // Something to be run by another loop. Embed it in the object that sends it; it is handed over by
-// pointer, so nothing is allocated or copied.
+// pointer, so nothing is allocated or copied. It lives until it has run.
 class Message {
  public:
-  // Runs once per post, on the receiving loop. The message may be posted again from within.
+  // Runs once per post, on the receiving loop. The message may be posted again from within, and
+  // not before.
   virtual void Run() = 0;
 
  protected:
   ~Message() = default;
+
+ private:
+  friend class Loop;
+  // While the receiver's mailbox is full: a place among those that wait at the sender.
+  ListNode outbox_node_;
+  Loop* receiver_ = nullptr;
 };
 
 // A bounded ring that any thread may push to and one thread takes from, without locks. Each cell

@@ -1,6 +1,7 @@
 #include "core/loop.h"
 
 #include <gtest/gtest.h>
+#include <malloc.h>
 #include <sys/epoll.h>
 
 #include <memory>
@@ -95,6 +96,59 @@ TEST_F(LoopTest, WhatAFullMailboxRefusesWaitsAtTheSenderInOrder) {
   }
   ASSERT_EQ(order.size(), kMany);
   EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
+}
+
+TEST_F(LoopTest, WaitingMessagesOfSeveralReceiversKeepTheirOrder) {
+  Loop sender({.name = "sender"}, clock_, std::make_unique<ScriptedWaiter>());
+  Loop other({.name = "other"}, clock_, std::make_unique<ScriptedWaiter>());
+  constexpr size_t kMany = Loop::kMailboxCapacity + 500;
+  std::vector<size_t> order[2];
+  std::vector<std::unique_ptr<TestMessage>> messages;
+  for (size_t i = 0; i < 2 * kMany; ++i) {
+    messages.push_back(std::make_unique<TestMessage>([&, i] { order[i % 2].push_back(i); }));
+  }
+  TestMessage send_all([&] {
+    for (size_t i = 0; i < 2 * kMany; ++i) (i % 2 == 0 ? loop_ : other).Post(*messages[i]);
+  });
+  sender.Post(send_all);
+  // One is much slower than the other, and does not hold it up.
+  for (int i = 0; i < 100; ++i) {
+    sender.RunTurn();
+    other.RunTurn();
+  }
+  EXPECT_EQ(order[1].size(), kMany);
+  for (int i = 0; i < 100; ++i) {
+    sender.RunTurn();
+    loop_.RunTurn();
+  }
+  EXPECT_EQ(order[0].size(), kMany);
+  for (const auto& received : order) EXPECT_TRUE(std::is_sorted(received.begin(), received.end()));
+}
+
+TEST_F(LoopTest, AMessageThatWaitsCostsNoMemory) {
+  Loop sender({.name = "sender"}, clock_, std::make_unique<ScriptedWaiter>());
+  std::vector<TestMessage> messages(2 * Loop::kMailboxCapacity);
+  uint64_t cost = 1;
+  TestMessage send_all([&] {
+    const size_t before = mallinfo2().uordblks;
+    for (auto& m : messages) loop_.Post(m);
+    cost = mallinfo2().uordblks - before;
+  });
+  sender.Post(send_all);
+  sender.RunTurn();
+  EXPECT_EQ(cost, 0u);
+  for (int i = 0; i < 100; ++i) sender.RunTurn(), loop_.RunTurn();
+  for (const auto& m : messages) EXPECT_EQ(m.calls, 1);
+}
+
+TEST_F(LoopTest, ALoopMayEndWhileMessagesWait) {
+  std::vector<TestMessage> messages(Loop::kMailboxCapacity + 1);
+  Loop sender({.name = "sender"}, clock_, std::make_unique<ScriptedWaiter>());
+  TestMessage send_all([&] {
+    for (auto& m : messages) loop_.Post(m);
+  });
+  sender.Post(send_all);
+  sender.RunTurn();
 }
 
 TEST_F(LoopTest, ALoopDoesNotBlockWhileMessagesWaitForOthers) {

@@ -48,7 +48,8 @@ TEST(MailboxTest, ManyProducersLoseNothingAndKeepTheirOrder) {
   constexpr int kProducers = 4;
   constexpr int kEach = 30'000;
   Mailbox box(16);
-  std::vector<std::vector<Numbered>> messages(kProducers, std::vector<Numbered>(kEach));
+  std::vector<std::vector<Numbered>> messages;
+  for (int p = 0; p < kProducers; ++p) messages.emplace_back(kEach);
   std::vector<std::thread> producers;
   for (int p = 0; p < kProducers; ++p) {
     producers.emplace_back([&, p] {
