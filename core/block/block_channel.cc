@@ -282,6 +282,7 @@ bool BlockChannel::TryLend(Loan& loan) {
   if (loan.blocks == 0 || loan.blocks > blocks_ || loan.lba > blocks_ - loan.blocks) return false;
   if (range_locked_ && Overlap(loan.lba, loan.blocks, locked_lba_, locked_blocks_)) return false;
   if (!DoLend(loan)) return false;
+  loan.lent_ns = reactor_.NowNs();
   ++loans_;
   return true;
 }
@@ -291,10 +292,8 @@ void BlockChannel::Return(Loan& loan) {
   DoReturn(loan);
   loan.part_count = 0;
   --loans_;
-  // How long the borrower's peer took is no latency of ours.
-  IoCounters::PerType& counters = loan.write ? counters_.write : counters_.read;
-  AddRelaxed(counters.operations, 1);
-  AddRelaxed(counters.bytes, loan.blocks * block_bytes_);
+  CountOne(loan.write ? counters_.write : counters_.read, loan.blocks * block_bytes_,
+           reactor_.NowNs() - loan.lent_ns);
   if (attention_) Attend();
 }
 

@@ -29,13 +29,16 @@ struct IoCounters {
 };
 
 // A device's own buffers, lent to somebody who reads from them or writes into them instead of
-// copying. Give it back with BlockChannel::Return, on the same reactor.
+// copying. Give it back with BlockChannel::Return, on the same reactor. It is counted as an I/O
+// that lasts as long as the loan, which the borrower's peer has a part in: until data that is read
+// was sent, or data to be written has come.
 struct Loan {
   bool write = false;  // The borrower writes: the data is on the device when it is given back.
   uint64_t lba = 0;
   uint64_t blocks = 0;
   iovec parts[4] = {};
   size_t part_count = 0;  // 0: nothing is lent.
+  uint64_t lent_ns = 0;   // Set by TryLend.
 };
 
 // A device's side of one reactor: where I/O is submitted. Made with the device, on every reactor;

@@ -301,6 +301,24 @@ TEST_F(BlockChannelTest, LendsWithinTheRangeAndCounts) {
   }
 }
 
+TEST_F(BlockChannelTest, ALoanIsAnIoThatLastsUntilItIsGivenBack) {
+  auto& channel = Make({.lends = true});
+  Loan long_one{.lba = 0, .blocks = 1}, short_one{.lba = 1, .blocks = 2};
+  ASSERT_TRUE(channel.TryLend(long_one));
+  world_.clock.Advance(2000);
+  ASSERT_TRUE(channel.TryLend(short_one));
+  world_.clock.Advance(1000);
+  channel.Return(short_one);
+  channel.Return(long_one);
+  const IoCounters& c = channel.counters();
+  EXPECT_EQ(Load(c.read.operations), 2u);
+  EXPECT_EQ(Load(c.read.bytes), 1536u);
+  EXPECT_EQ(Load(c.read.latency_ns), 4000u);
+  EXPECT_EQ(Load(c.read.latency_min_ns), 1000u);
+  EXPECT_EQ(Load(c.read.latency_max_ns), 3000u);
+  EXPECT_EQ(Load(c.write.operations), 0u);
+}
+
 TEST_F(BlockChannelTest, LendsNothingToWriteOnAReadOnlyDevice) {
   auto& channel = Make({.read_only = true, .lends = true});
   Loan loan{.write = true, .lba = 0, .blocks = 1};
