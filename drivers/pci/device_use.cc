@@ -13,7 +13,9 @@ namespace {
 constexpr uint64_t kInterfaceUp = 1;  // IFF_UP of <linux/if.h>.
 constexpr size_t kReasonsMax = 8;     // In one message.
 
-const std::string kBlock = "/sys/class/block/";
+constexpr const char* kBlock = "/sys/class/block/";
+
+std::string Block(const std::string& name) { return kBlock + name; }
 
 std::vector<std::string_view> Split(std::string_view text, char separator) {
   std::vector<std::string_view> parts;
@@ -58,8 +60,8 @@ class Layers {
  public:
   Layers(const HostFiles& files, const std::string& disk) : files_(files) {
     Add(disk, "/dev/" + disk);
-    for (const std::string& entry : files_.List(kBlock + disk)) {
-      if (files_.Exists(kBlock + disk + "/" + entry + "/partition")) Add(entry, "/dev/" + entry);
+    for (const std::string& entry : files_.List(Block(disk))) {
+      if (files_.Exists(Block(disk) + "/" + entry + "/partition")) Add(entry, "/dev/" + entry);
     }
   }
   const std::vector<Layer>& all() const { return layers_; }
@@ -68,9 +70,9 @@ class Layers {
  private:
   void Add(const std::string& name, const std::string& label) {
     if (!seen_.insert(name).second) return;
-    layers_.push_back({name, files_.Read(kBlock + name + "/dev").value_or(""), label});
-    for (const std::string& holder : files_.List(kBlock + name + "/holders")) {
-      const std::string title = files_.Read(kBlock + holder + "/dm/name").value_or("");
+    layers_.push_back({name, files_.Read(Block(name) + "/dev").value_or(""), label});
+    for (const std::string& holder : files_.List(Block(name) + "/holders")) {
+      const std::string title = files_.Read(Block(holder) + "/dm/name").value_or("");
       std::string shown = "/dev/" + holder;
       if (!title.empty()) shown += " (" + title + ")";
       holders_.push_back(label + " is part of " + shown);
@@ -149,8 +151,8 @@ void FindDiskUse(const HostFiles& files, const Layers& layers, std::vector<std::
 
 KernelDevices::KernelDevices(const HostFiles& files) {
   for (const std::string& name : files.List(kBlock)) {
-    if (files.Exists(kBlock + name + "/partition")) continue;
-    disks_.push_back({files.Resolve(kBlock + name), HeadOf(name)});
+    if (files.Exists(Block(name) + "/partition")) continue;
+    disks_.push_back({files.Resolve(Block(name)), HeadOf(name)});
   }
   for (const std::string& name : files.List("/sys/class/net")) {
     networks_.push_back({files.Resolve("/sys/class/net/" + name), name});

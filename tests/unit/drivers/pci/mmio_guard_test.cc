@@ -1,0 +1,138 @@
+#include "drivers/pci/mmio_guard.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "core/mmio.h"
+#include "core/unique_fd.h"
+
+namespace pollux::pci {
+namespace {
+
+constexpr size_t kPage = 4096;
+
+// A mapping that can be taken away, by cutting the file behind it.
+class Registers {
+ public:
+  Registers() {
+    if (ftruncate(fd_.get(), 4 * kPage) != 0) abort();
+    void* const at = mmap(nullptr, 4 * kPage, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), 0);
+    if (at == MAP_FAILED) abort();
+    begin = static_cast<std::byte*>(at);
+  }
+  ~Registers() { munmap(begin, 4 * kPage); }
+  void TakeAway() {
+    if (ftruncate(fd_.get(), 0) != 0) abort();
+  }
+
+  std::byte* begin;
+
+ private:
+  UniqueFd fd_{memfd_create("registers", MFD_CLOEXEC)};
+};
+
+TEST(MmioGuardTest, WhatIsTakenAwayReadsAsAllOnes) {
+  Registers registers;
+  const Result<MmioGuard> guard = MmioGuard::Protect(registers.begin, 4 * kPage);
+  ASSERT_TRUE(guard.ok());
+  MmioWrite<uint32_t>(registers.begin, 7);
+  EXPECT_FALSE(guard->tripped());
+  registers.TakeAway();
+  for (size_t page = 0; page < 4; ++page) {
+    EXPECT_EQ(MmioRead<uint64_t>(registers.begin + page * kPage + 0x18), UINT64_MAX);
+    EXPECT_EQ(MmioRead<uint32_t>(registers.begin + (page + 1) * kPage - 4), 0xffffffffu);
+  }
+  EXPECT_TRUE(guard->tripped());
+}
+
+TEST(MmioGuardTest, AWriteEndsNowhere) {
+  Registers first;
+  Registers second;
+  const Result<MmioGuard> guards[] = {MmioGuard::Protect(first.begin, 4 * kPage),
+                                      MmioGuard::Protect(second.begin, 4 * kPage)};
+  first.TakeAway();
+  second.TakeAway();
+  MmioWrite<uint32_t>(first.begin + kPage, 7);
+  EXPECT_EQ(MmioRead<uint32_t>(first.begin + kPage + 4), 0xffffffffu);
+  EXPECT_EQ(MmioRead<uint32_t>(second.begin + kPage), 0xffffffffu);  // A page of its own.
+}
+
+TEST(MmioGuardTest, ThreadsHitItTogether) {
+  for (int round = 0; round < 50; ++round) {
+    Registers registers;
+    const Result<MmioGuard> guard = MmioGuard::Protect(registers.begin, 4 * kPage);
+    registers.TakeAway();
+    std::atomic<int> wrong{0};
+    auto access = [&] {
+      for (size_t at = 0; at < 4 * kPage; at += 512) {
+        MmioWrite<uint32_t>(registers.begin + at, 1);
+        if (MmioRead<uint32_t>(registers.begin + at + 8) != 0xffffffff) wrong.fetch_add(1);
+      }
+    };
+    std::thread threads[] = {std::thread(access), std::thread(access), std::thread(access)};
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(wrong.load(), 0);
+  }
+}
+
+TEST(MmioGuardTest, PlacesAreUsedAgain) {
+  Registers registers;
+  for (int round = 0; round < 2; ++round) {
+    std::vector<MmioGuard> guards;
+    for (size_t i = 0; i < MmioGuard::kGuardsMax; ++i) {
+      Result<MmioGuard> guard = MmioGuard::Protect(registers.begin, kPage);
+      ASSERT_TRUE(guard.ok()) << i;
+      guards.push_back(*std::move(guard));
+    }
+    EXPECT_EQ(ErrnoOf(MmioGuard::Protect(registers.begin, kPage).status()), ENOSPC);
+  }
+}
+
+// --- What is not guarded. Each in a process of its own.
+
+void HitUnguarded() {
+  Registers guarded;
+  Registers unguarded;
+  Result<MmioGuard> guard = MmioGuard::Protect(guarded.begin, 4 * kPage);
+  unguarded.TakeAway();
+  MmioRead<uint32_t>(unguarded.begin);
+}
+
+TEST(MmioGuardDeathTest, AnUnguardedPageKillsAsEver) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(HitUnguarded(), testing::KilledBySignal(SIGBUS), "");
+}
+
+TEST(MmioGuardDeathTest, AGuardThatEndedGuardsNothing) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        Registers registers;
+        { const Result<MmioGuard> guard = MmioGuard::Protect(registers.begin, 4 * kPage); }
+        registers.TakeAway();
+        MmioRead<uint32_t>(registers.begin);
+      },
+      testing::KilledBySignal(SIGBUS), "");
+}
+
+TEST(MmioGuardDeathTest, AHandlerThatWasThereBeforeStillHears) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        struct sigaction action {};
+        action.sa_handler = [](int) { _exit(42); };
+        sigaction(SIGBUS, &action, nullptr);
+        HitUnguarded();
+      },
+      testing::ExitedWithCode(42), "");
+}
+
+}  // namespace
+}  // namespace pollux::pci
