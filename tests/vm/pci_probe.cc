@@ -5,6 +5,7 @@
 //   identify                     drives it through VFIO, and takes its registers away in the end
 //   no-iommu                     the same without an IOMMU
 //   hold                         the same, but waits until the kernel wants the SSD back
+//   watch                        tells what happens to the SSD until it is plugged in
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@
 #include "core/check.h"
 #include "core/memory/region_registry.h"
 #include "core/unique_fd.h"
+#include "drivers/pci/hotplug.h"
 #include "drivers/pci/pci_bus.h"
 #include "drivers/pci/vfio_host.h"
 
@@ -174,6 +176,22 @@ Status Show(const PciBus& bus, const PciAddress& address) {
   return OkStatus();
 }
 
+Status Watch(const PciAddress& address) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<HotplugMonitor> monitor, HotplugMonitor::Start());
+  printf("watching\n");
+  fflush(stdout);
+  for (;;) {
+    pollfd events{.fd = monitor->fd(), .events = POLLIN, .revents = 0};
+    if (poll(&events, 1, kPatienceMs) != 1) return TimedOut("nothing happens");
+    for (const HotplugEvent& event : monitor->Read().events) {
+      if (event.address != address) continue;
+      printf("event %d class %06x %s\n", static_cast<int>(event.action), event.class_code,
+             event.driver.c_str());
+      if (event.action == HotplugEvent::Action::kAdd) return OkStatus();
+    }
+  }
+}
+
 Status Run(std::string_view command, std::span<char*> words) {
   const HostFiles files;
   const PciBus bus(files);
@@ -184,6 +202,7 @@ Status Run(std::string_view command, std::span<char*> words) {
     if (command == "show") RETURN_IF_ERROR(Show(bus, address));
     if (command == "bind") RETURN_IF_ERROR(bus.Bind(address, "vfio-pci"));
     if (command == "restore") RETURN_IF_ERROR(bus.Restore(address));
+    if (command == "watch") RETURN_IF_ERROR(Watch(address));
     if (command == "reset") RETURN_IF_ERROR(bus.Reset(address));
   }
   const bool drive = command == "identify" || command == "no-iommu" || command == "hold";

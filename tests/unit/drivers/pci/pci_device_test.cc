@@ -2,69 +2,93 @@
 
 #include <gtest/gtest.h>
 
-#include <vector>
-
-#include "core/spec/pci_spec.h"
+#include "drivers/pci/pci_capabilities.h"
+#include "tests/unit/drivers/pci/config_space.h"
 
 namespace pollux::pci {
 namespace {
 
-// Nothing but a command register.
-class Function final : public PciDevice {
- public:
-  const std::string& name() const override { return name_; }
-  uint32_t ReadConfig(uint32_t offset, size_t bytes) override {
-    EXPECT_EQ(offset, 4u);
-    EXPECT_EQ(bytes, 2u);
-    return command;
+class PciDeviceTest : public testing::Test {
+ protected:
+  void SetCommand(uint32_t value) { device_.Set(4, 2, value); }
+  uint32_t Command() { return device_.ReadConfig(4, 2); }
+  // A list of PM at 40h, MSI-X of 65 vectors in BAR 4 at 60h, PCI Express at 80h.
+  void MakeCapabilities() {
+    device_.Set(0x06, 2, 0x0010);
+    device_.Set(0x34, 1, 0x41);  // The lowest two bits are reserved.
+    device_.Set(0x40, 2, 0x6001);
+    device_.Set(0x60, 4, 0x00408011);
+    device_.Set(0x64, 4, 0x00002004);
+    device_.Set(0x80, 2, 0x0010);
   }
-  void WriteConfig(uint32_t offset, size_t bytes, uint32_t value) override {
-    EXPECT_EQ(offset, 4u);
-    EXPECT_EQ(bytes, 2u);
-    written.push_back(value);
-    command = static_cast<uint16_t>(value);
-  }
-  uint64_t bar_bytes(int) const override { return 0; }
-  uint32_t Read32(int, uint64_t) override { return pci_spec::kAllOnes; }
-  uint64_t Read64(int, uint64_t) override { return ~uint64_t{0}; }
-  void Write32(int, uint64_t, uint32_t) override {}
-  void Write64(int, uint64_t, uint64_t) override {}
-  std::byte* MapBar(int, uint64_t, size_t) override { return nullptr; }
-  DmaMap& dma() override { abort(); }
-  uint32_t interrupt_vectors() const override { return 0; }
-  Status SetInterrupt(uint32_t, int) override { return NotSupported("no interrupts"); }
-  Status Reset() override { return OkStatus(); }
-  Status gone() override { return OkStatus(); }
-  int removal_fd() const override { return -1; }
 
-  uint16_t command = 0;
-  std::vector<uint32_t> written;
-
- private:
-  std::string name_ = "function";
+  ConfigSpace device_;
 };
 
-TEST(PciDeviceTest, BusMasteringIsOneBitOfTheCommandRegister) {
-  Function function;
-  function.command = 0x0402;
-  function.SetBusMaster(true);
-  EXPECT_EQ(function.command, 0x0406);
-  function.SetBusMaster(false);
-  EXPECT_EQ(function.command, 0x0402);
+TEST_F(PciDeviceTest, BusMasteringIsOneBitOfTheCommandRegister) {
+  SetCommand(0x0402);
+  device_.SetBusMaster(true);
+  EXPECT_EQ(Command(), 0x0406u);
+  device_.SetBusMaster(false);
+  EXPECT_EQ(Command(), 0x0402u);
 }
 
-TEST(PciDeviceTest, BusMasteringThatIsAsWantedIsNotWritten) {
-  Function function;
-  function.command = 0x0006;
-  function.SetBusMaster(true);
-  EXPECT_TRUE(function.written.empty());
+TEST_F(PciDeviceTest, BusMasteringThatIsAsWantedIsNotWritten) {
+  SetCommand(0x0006);
+  device_.SetBusMaster(true);
+  EXPECT_EQ(device_.writes, 0);
 }
 
-TEST(PciDeviceTest, ACommandRegisterThatNothingAnswersIsNotWritten) {
-  Function function;
-  function.command = 0xffff;
-  function.SetBusMaster(false);
-  EXPECT_TRUE(function.written.empty());
+TEST_F(PciDeviceTest, ACommandRegisterThatNothingAnswersIsNotWritten) {
+  SetCommand(0xffff);
+  device_.SetBusMaster(false);
+  EXPECT_EQ(device_.writes, 0);
+}
+
+TEST_F(PciDeviceTest, FindsCapabilities) {
+  MakeCapabilities();
+  EXPECT_EQ(FindCapability(device_, pci_spec::kPowerManagementId), 0x40u);
+  EXPECT_EQ(FindCapability(device_, pci_spec::kPciExpressId), 0x80u);
+  EXPECT_EQ(FindCapability(device_, pci_spec::kMsiId), std::nullopt);
+  const std::optional<MsixTable> table = FindMsixTable(device_);
+  ASSERT_TRUE(table);
+  EXPECT_EQ(table->bar, 4);
+  EXPECT_EQ(table->offset, 0x2000u);
+  EXPECT_EQ(table->bytes, 65u * 16);
+}
+
+TEST_F(PciDeviceTest, WithoutAListThereIsNone) {
+  MakeCapabilities();
+  device_.Set(0x06, 2, 0);
+  EXPECT_EQ(FindCapability(device_, pci_spec::kMsixId), std::nullopt);
+}
+
+TEST_F(PciDeviceTest, ACircleOfCapabilitiesEnds) {
+  MakeCapabilities();
+  device_.Set(0x81, 1, 0x40);
+  EXPECT_EQ(FindCapability(device_, pci_spec::kMsiId), std::nullopt);
+  device_.Set(0x41, 1, 0x40);
+  EXPECT_EQ(FindCapability(device_, pci_spec::kMsixId), std::nullopt);
+}
+
+TEST_F(PciDeviceTest, AListThatPointsIntoTheHeaderEnds) {
+  MakeCapabilities();
+  device_.Set(0x41, 1, 0x04);
+  EXPECT_EQ(FindCapability(device_, pci_spec::kMsixId), std::nullopt);
+}
+
+TEST_F(PciDeviceTest, ADeviceThatIsGoneHasNoCapabilities) {
+  for (uint32_t offset = 0; offset < pci_spec::kConfigBytes; offset += 4) {
+    device_.Set(offset, 4, pci_spec::kAllOnes);
+  }
+  EXPECT_EQ(FindCapability(device_, pci_spec::kMsixId), std::nullopt);
+  EXPECT_EQ(FindCapability(device_, 0xff), std::nullopt);
+}
+
+TEST_F(PciDeviceTest, AnMsixTableInNoBarIsNone) {
+  MakeCapabilities();
+  device_.Set(0x64, 4, 0x00002006);
+  EXPECT_FALSE(FindMsixTable(device_));
 }
 
 }  // namespace
