@@ -51,7 +51,7 @@ struct NvmeHost::Own {
   std::unique_ptr<SharedPages> pages;
 };
 
-NvmeHost::NvmeHost(Parts parts, std::unique_ptr<Own> own)
+NvmeHost::NvmeHost(Parts parts, std::shared_ptr<Own> own)
     : parts_(std::move(parts)),
       own_(std::move(own)),
       arena_(parts_.memory, parts_.memory_bytes),
@@ -68,7 +68,7 @@ Result<std::unique_ptr<pollux_nvme_host>> NvmeHost::Create(pollux_nvme_host_opti
   const size_t bytes =
       std::max(options.memory_bytes == 0 ? kMemoryDefault : options.memory_bytes, kMemoryMin);
   ASSIGN_OR_RETURN(const bool huge, WantsHugepages(options, bytes));
-  auto own = std::make_unique<Own>();
+  auto own = std::make_shared<Own>();
   ASSIGN_OR_RETURN(own->pages, SharedPages::Map("nvme", bytes, huge, own->registry));
 
   Parts parts;

@@ -44,7 +44,7 @@ class NvmeHost {
   // What a host made by itself, and keeps: its registry and memory.
   struct Own;
   // What `parts` points to outlives the host.
-  explicit NvmeHost(Parts parts, std::unique_ptr<Own> own = nullptr);
+  explicit NvmeHost(Parts parts, std::shared_ptr<Own> own = nullptr);
   ~NvmeHost();  // All controllers have been released.
   NvmeHost(const NvmeHost&) = delete;
   NvmeHost& operator=(const NvmeHost&) = delete;
@@ -74,7 +74,7 @@ class NvmeHost {
 
  private:
   Parts parts_;
-  std::unique_ptr<Own> own_;
+  std::shared_ptr<Own> own_;  // Shared, since it is known to host.cc alone.
   Arena arena_;
   std::vector<std::byte*> registered_;  // By RegisterMemory().
   pci::HostFiles files_;
