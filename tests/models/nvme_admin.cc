@@ -138,6 +138,7 @@ NvmeModel::Outcome NvmeModel::CreateCq(const SubmissionEntry& sqe) {
                .interrupts = interrupts,
                .vector = vector,
                .memory = memory};
+  FindQueuesEnd();
   ResetDoorbell(qid, true);
   return {};
 }
@@ -167,6 +168,7 @@ NvmeModel::Outcome NvmeModel::CreateSq(const SubmissionEntry& sqe) {
                .base = sqe.prp1,
                .priority = static_cast<uint8_t>(sqe.cdw11 >> 1 & 3),
                .memory = memory};
+  FindQueuesEnd();
   ResetDoorbell(qid, false);
   return {};
 }
@@ -179,6 +181,7 @@ NvmeModel::Outcome NvmeModel::DeleteQueue(const SubmissionEntry& sqe, bool compl
   if (!completion_queue) {
     DropCommands(qid);
     sqs_[qid] = {};
+    FindQueuesEnd();
     return {};
   }
   for (const SubmissionRing& sq : sqs_) {
@@ -187,6 +190,7 @@ NvmeModel::Outcome NvmeModel::DeleteQueue(const SubmissionEntry& sqe, bool compl
     }
   }
   cqs_[qid] = {};
+  FindQueuesEnd();
   return {};
 }
 
@@ -223,6 +227,12 @@ NvmeModel::Outcome NvmeModel::Abort(const SubmissionEntry& sqe) {
   const auto sqid = static_cast<uint16_t>(sqe.cdw10);
   const auto cid = static_cast<uint16_t>(sqe.cdw10 >> 16);
   if (sqid >= sqs_.size() || !sqs_[sqid].live) return {.dw0 = 1};
+  if (const auto event = std::find(event_requests_.begin(), event_requests_.end(), cid);
+      sqid == 0 && event != event_requests_.end() && !refuse_aborts) {
+    event_requests_.erase(event);
+    PostAnswer(0, cid, {.status = status::kAbortRequested});
+    return {.dw0 = 0};
+  }
   const auto found = std::find_if(held_.begin(), held_.end(), [sqid, cid](const Command& command) {
     return command.sqid == sqid && command.sqe.cid == cid;
   });

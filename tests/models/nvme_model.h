@@ -221,6 +221,7 @@ class NvmeModel {
   void PostEntry(uint16_t cqid, const nvme::CompletionEntry& entry);
   void PlaceEntry(CompletionRing& cq, nvme::CompletionEntry entry, bool right_phase);
   size_t DrainWaiting();
+  void FindQueuesEnd();
   void RaiseInterrupts();
   void DropCommands(uint16_t sqid);
   Command TakeHeld(size_t n);
@@ -303,6 +304,7 @@ class NvmeModel {
 
   std::vector<SubmissionRing> sqs_;  // By queue identifier; 0 is the admin queue.
   std::vector<CompletionRing> cqs_;
+  uint16_t queues_end_ = 0;  // No queue from here on lives.
   std::vector<uint64_t> fetched_;
   std::vector<uint64_t> doorbell_writes_;  // By doorbell.
   std::byte* shadow_ = nullptr;            // Shadow doorbells and event indices, or null.

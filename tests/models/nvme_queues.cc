@@ -112,12 +112,12 @@ size_t NvmeModel::Step() {
   if (!ready() || csts::kCfs.Get(csts_) != 0 || !bus_master_) return 0;
 
   size_t done = 0;
-  for (size_t qid = 0; qid < cqs_.size(); ++qid) {
-    if (cqs_[qid].live) TakeHead(static_cast<uint16_t>(qid));
+  for (uint16_t qid = 0; qid < queues_end_; ++qid) {
+    if (cqs_[qid].live) TakeHead(qid);
   }
   done += DrainWaiting();
-  for (size_t qid = 0; qid < sqs_.size(); ++qid) {
-    if (sqs_[qid].live) done += Fetch(static_cast<uint16_t>(qid));
+  for (uint16_t qid = 0; qid < queues_end_; ++qid) {
+    if (sqs_[qid].live) done += Fetch(qid);
   }
   while (!later_.empty() && later_.top().due <= now_) {
     const Command command = later_.top().command;
@@ -294,7 +294,7 @@ void NvmeModel::PlaceEntry(CompletionRing& cq, CompletionEntry entry, bool right
 
 size_t NvmeModel::DrainWaiting() {
   size_t count = 0;
-  for (CompletionRing& cq : cqs_) {
+  for (CompletionRing& cq : std::span(cqs_).first(queues_end_)) {
     for (; cq.live && !cq.waiting.empty() && !cq.full(); ++count) {
       PlaceEntry(cq, cq.waiting.front(), true);
       cq.waiting.pop_front();
@@ -303,8 +303,15 @@ size_t NvmeModel::DrainWaiting() {
   return count;
 }
 
+void NvmeModel::FindQueuesEnd() {
+  queues_end_ = static_cast<uint16_t>(sqs_.size());
+  while (queues_end_ != 0 && !sqs_[queues_end_ - 1u].live && !cqs_[queues_end_ - 1u].live) {
+    --queues_end_;
+  }
+}
+
 void NvmeModel::RaiseInterrupts() {
-  for (CompletionRing& cq : cqs_) {
+  for (CompletionRing& cq : std::span(cqs_).first(queues_end_)) {
     if (!std::exchange(cq.raise, false) || !cq.interrupts || lose_interrupts) continue;
     if (on_interrupt) on_interrupt(cq.vector);
   }

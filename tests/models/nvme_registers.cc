@@ -248,6 +248,7 @@ void NvmeModel::Enable() {
 
   sqs_[0] = {.live = true, .entries = aqa::kAsqs.Get(aqa_) + 1, .base = asq_};
   cqs_[0] = {.live = true, .entries = aqa::kAcqs.Get(aqa_) + 1, .base = acq_, .interrupts = true};
+  FindQueuesEnd();
   ResetDoorbell(0, false);
   ResetDoorbell(0, true);
   settling_ = true;
@@ -277,6 +278,7 @@ void NvmeModel::ResetController() {
   csts_ = csts::kShst.Set(csts_, 0);
   std::fill(sqs_.begin(), sqs_.end(), SubmissionRing{});
   std::fill(cqs_.begin(), cqs_.end(), CompletionRing{});
+  queues_end_ = 0;
   held_.clear();
   later_ = {};
   event_requests_.clear();
