@@ -163,7 +163,8 @@ TEST_F(IoCommandsTest, RefusesAWrongLength) {
   EXPECT_EQ(Read(memory_.data(), 511, 0, 1), -EINVAL);
   EXPECT_EQ(Read(memory_.data(), 513, 0, 1), -EINVAL);
   EXPECT_EQ(Read(memory_.data(), 0, 0, 1), -EINVAL);
-  const iovec pieces[] = {{memory_.data(), 512}, {memory_.data() + 512, SIZE_MAX - 511}};
+  const iovec pieces[] = {{memory_.data(), 1024},
+                          {memory_.data(), SIZE_MAX - 511}};  // 512, with a wrap.
   pollux_nvme_io io = Io(0, 1);
   io.data = pieces;
   io.data_count = 2;

@@ -648,6 +648,16 @@ TEST_F(ShadowTest, RingsOnlyWhenTheEventIndexIsPassed) {
   EXPECT_EQ(device_.sq_doorbell(), 3u);
 }
 
+TEST_F(ShadowTest, AnIndexThatWasPassedAsksForNothing) {
+  Recorder first, second;
+  Submit(first);
+  queue_->Ring();
+  Submit(second);
+  queue_->Ring();  // From 1 to 2, and the index is still 0.
+  EXPECT_EQ(shadow(0), 2u);
+  EXPECT_EQ(device_.sq_doorbell(), 1u);
+}
+
 TEST_F(ShadowTest, RingsAcrossTheEndOfTheRing) {
   // The device asks to be told of everything: its index is always the last tail that it saw.
   for (int i = 0; i < 100; ++i) {
