@@ -8,7 +8,8 @@ namespace {
 
 constexpr char kWrongState[] = "pollux.v1.WrongState";
 
-Status WrongState(const char* text) {
+Status WrongState(std::string text, const std::string& hint) {
+  if (!hint.empty()) text += ": " + hint;
   Status status = ErrorOfErrno(EPERM, text);
   status.SetPayload(kWrongState, absl::Cord());
   return status;
@@ -83,13 +84,9 @@ bool Dispatcher::Callable(const Method& method) const {
 Status Dispatcher::CheckState(const Method& method) const {
   if (Callable(method)) return OkStatus();
   if (method.options.state() == v1::STATE_STARTUP) {
-    return WrongState(
-        "Method may only be called before the framework is initialized: start with "
-        "--wait-for-rpc, and call it before framework_start_init");
+    return WrongState("Method may only be called before the framework is initialized", too_late_);
   }
-  return WrongState(
-      "Method may only be called after the framework is initialized: call framework_start_init "
-      "first");
+  return WrongState("Method may only be called after the framework is initialized", too_early_);
 }
 
 std::unique_ptr<Message> Dispatcher::NewRequest(const Method& method) const {
@@ -115,7 +112,8 @@ Task<Result<std::unique_ptr<Message>>> Dispatcher::CallInTurn(const Method& meth
   ChangeKeeper* const keeper = caller.replay ? nullptr : keeper_;
   Result<std::unique_ptr<Message>> answer = nullptr;
   {
-    const Turn::Holder held = co_await turn_.Take();
+    Turn::Holder held = co_await turn_.Take();
+    caller.turn = &held;
     if (keeper != nullptr) {
       CO_RETURN_IF_ERROR(CheckState(method));
       std::unique_ptr<Message> done;

@@ -29,6 +29,9 @@ using google::protobuf::ServiceDescriptor;
 struct Caller {
   std::string name;     // "uid 0 pid 812 (unix)", "127.0.0.1:40112", "replay": for logs.
   bool replay = false;  // The store, rebuilding the configuration at start.
+  // The turn that the call has. A handler that waits for the outside gives it back meanwhile, and
+  // takes it again before it changes something. Null for a read, and where somebody else has it.
+  Turn::Holder* turn = nullptr;
 };
 
 // A method as the descriptors define it.
@@ -118,6 +121,12 @@ class Dispatcher {
   void SetState(v1::State state) { state_ = state; }
   bool Callable(const Method& method) const;
 
+  // What a caller can do who came too late for methods of the start-up, and too early for those of
+  // run time: the end of the answer.
+  void SetStateHints(std::string too_late, std::string too_early) {
+    too_late_ = std::move(too_late);
+    too_early_ = std::move(too_early);
+  }
   // What an answer says when the method may not be called now; OK otherwise.
   Status CheckState(const Method& method) const;
 
@@ -166,6 +175,7 @@ class Dispatcher {
   std::vector<std::unique_ptr<Entry>> entries_;
   std::map<std::string, Entry*, std::less<>> by_name_;
   v1::State state_ = v1::STATE_STARTUP;
+  std::string too_late_, too_early_;
   Turn turn_;
 };
 

@@ -55,6 +55,8 @@ void FrameworkHandlers::Bind(rpc::Dispatcher& dispatcher) {
   dispatcher.Bind("framework_get_config", this, &FrameworkHandlers::GetConfig);
   dispatcher.Bind("framework_get_subsystems", this, &FrameworkHandlers::GetSubsystems);
   dispatcher.Bind("framework_get_reactors", this, &FrameworkHandlers::GetReactors);
+  dispatcher.SetStateHints("start with --wait-for-rpc, and call it before framework_start_init",
+                           "call framework_start_init first");
 }
 
 Task<Result<v1::RpcGetMethodsResponse>> FrameworkHandlers::GetMethods(

@@ -1,6 +1,7 @@
 """Each method of the control plane is fully described: every face of it is made from these words."""
 
 import json
+import re
 import subprocess
 
 import pytest
@@ -102,6 +103,16 @@ def test_each_method_and_each_parameter_has_a_comment(descriptors):
             if not descriptors.comment(owner, field_path):
                 bare.add(f"{owner.name}: {message.name}.{field.name}")
     assert not bare, "\n".join(sorted(bare))
+
+
+def test_what_carries_the_methods_names_none(descriptors):
+    names = {descriptors.rpc(method).name for _, method, _ in descriptors.methods()}
+    named = set()
+    for path in project.cpp_files():
+        if path.parts[0] == "rpc":
+            words = set(re.findall(r"\w+", (project.ROOT / path).read_text()))
+            named |= {f"{path}: {name}" for name in words & names}
+    assert not named, "\n".join(sorted(named))
 
 
 def test_a_bare_result_is_a_field_of_the_response(descriptors):

@@ -207,6 +207,19 @@ TEST_F(DispatcherTest, MethodsBelongToStates) {
   EXPECT_FALSE(IsWrongState(PermissionDenied("no")));
 }
 
+TEST_F(DispatcherTest, AMethodInTheWrongStateIsAnsweredWithAHint) {
+  const Method& prepare = *dispatcher_.Find("prepare");
+  const Method& create = *dispatcher_.Find("create");
+  EXPECT_EQ(dispatcher_.CheckState(prepare).message(),
+            "Method may only be called before the framework is initialized");
+  dispatcher_.SetStateHints("be earlier", "be later");
+  EXPECT_EQ(dispatcher_.CheckState(prepare).message(),
+            "Method may only be called before the framework is initialized: be earlier");
+  dispatcher_.SetState(v1::STATE_STARTUP);
+  EXPECT_EQ(dispatcher_.CheckState(create).message(),
+            "Method may only be called after the framework is initialized: be later");
+}
+
 TEST_F(DispatcherTest, NoHandlerRunsInTheWrongState) {
   dispatcher_.SetState(v1::STATE_STARTUP);
   for (const char* method : {"create", "wait"}) {
