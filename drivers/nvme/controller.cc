@@ -160,10 +160,16 @@ void NvmeController::LookAtDevice(uint64_t now_ns) {
       }
     }
   }
-  if (!registers_.gone()) return;
-  // The device's own reason says more, when it has one.
-  Status why = device_->gone();
-  Lose(why.ok() ? NoDevice("the device does not answer: its registers read as all ones") : why);
+  (void)Alive();
+}
+
+bool NvmeController::Alive() {
+  if (lost_.ok() && registers_.gone()) {
+    // The device's own reason says more, when it has one.
+    Status why = device_->gone();
+    Lose(why.ok() ? NoDevice("the device does not answer: its registers read as all ones") : why);
+  }
+  return lost_.ok();
 }
 
 // What a controller does beside its life.
@@ -199,26 +205,33 @@ int NvmeController::Serve(uint64_t now_ns) {
 
 // --- Its life.
 
+bool NvmeController::WantsReset() const {
+  const bool ready = state_ == POLLUX_NVME_STATE_READY;
+  return (ready && !trouble_.ok()) ||
+         (wishes_.reset && (ready || state_ == POLLUX_NVME_STATE_FAILED));
+}
+
+Status NvmeController::ResetReason() const {
+  return trouble_.ok() ? Cancelled("a reset was asked for") : trouble_;
+}
+
 Task<void> NvmeController::Live() {
   failure_ = co_await Start(/*first=*/true);
   if (failure_.ok()) {
     Enter(POLLUX_NVME_STATE_READY);
-  } else if (lost_.ok() && !wishes_.detach) {
+  } else if (Alive() && !wishes_.detach) {
     co_await Quiesce(POLLUX_NVME_ABORTED_BY_HOST);
-    if (lost_.ok()) Enter(POLLUX_NVME_STATE_FAILED);
+    if (Alive()) Enter(POLLUX_NVME_STATE_FAILED);
   }
   while (!wishes_.detach) {
-    if (!lost_.ok()) {
+    if (!Alive()) {
       co_await BecomeGone();
     } else if (wishes_.disable) {
       co_await BecomeDisabled();
-    } else if (wishes_.enable) {
+    } else if (wishes_.enable || WantsReset()) {
+      const Status reason = wishes_.enable ? OkStatus() : ResetReason();
       wishes_.enable = false;
-      co_await ResetUntilReady(OkStatus());
-    } else if (state_ == POLLUX_NVME_STATE_READY && (wishes_.reset || !trouble_.ok())) {
-      co_await ResetUntilReady(trouble_.ok() ? Cancelled("a reset was asked for") : trouble_);
-    } else if (state_ == POLLUX_NVME_STATE_FAILED && wishes_.reset) {
-      co_await ResetUntilReady(Cancelled("a reset was asked for"));
+      co_await ResetUntilReady(reason);
     }
     if (!wishes_.detach) co_await polls_.Next();
   }
@@ -271,6 +284,25 @@ Task<void> NvmeController::HandleEvent(uint32_t dw0) {
 
 // --- What the user asks for.
 
+ControllerState NvmeController::state() const {
+  switch (state_) {
+    case POLLUX_NVME_STATE_READY:
+    case POLLUX_NVME_STATE_FAILED:
+    case POLLUX_NVME_STATE_DISABLED:
+      if (wishes_.detach) return POLLUX_NVME_STATE_DETACHING;
+      if (!wishes_.reset && !wishes_.disable && !wishes_.enable) return state_;
+      return POLLUX_NVME_STATE_RESETTING;
+    case POLLUX_NVME_STATE_ATTACHING:
+    case POLLUX_NVME_STATE_RESETTING:
+    case POLLUX_NVME_STATE_GONE:
+      return wishes_.detach ? POLLUX_NVME_STATE_DETACHING : state_;
+    case POLLUX_NVME_STATE_DETACHING:
+    case POLLUX_NVME_STATE_DETACHED:
+      break;
+  }
+  return state_;
+}
+
 Status NvmeController::CheckAlive() const {
   if (state_ == POLLUX_NVME_STATE_GONE || !lost_.ok()) {
     return NoDevice("%s is gone: %s", device_->name(), lost_.message());
@@ -286,7 +318,9 @@ Status NvmeController::Reset() {
   RETURN_IF_ERROR(CheckAlive());
   if (state_ == POLLUX_NVME_STATE_ATTACHING) return Busy("%s is being attached", device_->name());
   if (state_ == POLLUX_NVME_STATE_DISABLED) return Busy("%s is disabled", device_->name());
-  if (state_ != POLLUX_NVME_STATE_RESETTING) wishes_.reset = true;
+  if (state_ == POLLUX_NVME_STATE_RESETTING) return OkStatus();
+  wishes_.reset = true;
+  queues_.CloseAll();
   return OkStatus();
 }
 
@@ -294,7 +328,9 @@ Status NvmeController::Disable() {
   RETURN_IF_ERROR(CheckAlive());
   if (state_ == POLLUX_NVME_STATE_ATTACHING) return Busy("%s is being attached", device_->name());
   wishes_.enable = false;
-  if (state_ != POLLUX_NVME_STATE_DISABLED) wishes_.disable = true;
+  if (state_ == POLLUX_NVME_STATE_DISABLED) return OkStatus();
+  wishes_.disable = true;
+  queues_.CloseAll();
   return OkStatus();
 }
 
@@ -332,7 +368,7 @@ void NvmeController::SetInjections(std::shared_ptr<const Injections> injections)
 
 int NvmeController::SubmitAdmin(pollux_nvme_request& request, const SubmissionEntry& entry,
                                 void* data, size_t bytes) {
-  switch (state_) {
+  switch (state()) {
     case POLLUX_NVME_STATE_READY:
       return admin_.SubmitForUser(request, entry, data, bytes);
     case POLLUX_NVME_STATE_ATTACHING:
@@ -363,9 +399,9 @@ Result<Completion> NvmeController::RunAdmin(const SubmissionEntry& entry, void* 
   for (;;) {
     const int error = SubmitAdmin(*waiting.c(), entry, data, bytes);
     if (error == 0) break;
-    if (error != -EAGAIN || state_ != POLLUX_NVME_STATE_READY) {
+    if (error != -EAGAIN || state() != POLLUX_NVME_STATE_READY) {
       return ErrorOfErrno(
-          -error, absl::StrFormat("%s is %s", device_->name(), pollux_nvme_state_name(state_)));
+          -error, absl::StrFormat("%s is %s", device_->name(), pollux_nvme_state_name(state())));
     }
     if (Poll() == 0) host_.Idle();
   }

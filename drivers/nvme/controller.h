@@ -57,7 +57,8 @@ class NvmeController {
   // As nvme.h has them.
   int Poll();
   int event_fd() const { return interrupts_.controller_fd(); }
-  ControllerState state() const { return state_; }
+  // What was asked for counts at once, though it is the next poll that does it.
+  ControllerState state() const;
   // Inside Poll(), where nobody may wait.
   bool polling() const { return polling_; }
   // Why it is FAILED or GONE, or why the last reset was made.
@@ -92,11 +93,14 @@ class NvmeController {
   // controller.cc: what happens at each poll, and in which order.
   Task<void> Live();
   Task<void> Attend();
+  bool WantsReset() const;
+  Status ResetReason() const;
   Task<void> HandleEvent(uint32_t dw0);
   void Enter(ControllerState next);
   void LookAtDevice(uint64_t now_ns);
   int Serve(uint64_t now_ns);
   void Lose(Status why);
+  bool Alive();  // False: lost_ says why.
   void Trouble(Status why);
   void Emit(const pollux_nvme_event& event);
   void Log(int priority, const std::string& text);

@@ -57,7 +57,7 @@ Task<void> NvmeController::Quiesce(uint16_t status) {
 
   const uint64_t limit = NowNs() + kGraceNs;
   bring_up_.Disable(NowNs());
-  while (bring_up_.waiting() && NowNs() < limit && lost_.ok() && !registers_.gone()) {
+  while (bring_up_.waiting() && NowNs() < limit && Alive()) {
     bring_up_.Step(NowNs());
     if (bring_up_.waiting()) co_await polls_.Next();
   }
@@ -67,7 +67,7 @@ Task<void> NvmeController::Quiesce(uint16_t status) {
 
   queues_.DrainAll(status);
   if (admin_.made()) admin_.queue().Drain(status);
-  while (!AllQuiet() && lost_.ok()) co_await polls_.Next();
+  while (!AllQuiet() && Alive()) co_await polls_.Next();
 }
 
 Task<void> NvmeController::ResetUntilReady(Status reason) {
@@ -84,7 +84,7 @@ Task<void> NvmeController::ResetUntilReady(Status reason) {
       Enter(POLLUX_NVME_STATE_READY);
       co_return;
     }
-    if (!lost_.ok() || wishes_.detach || wishes_.disable) break;
+    if (!Alive() || wishes_.detach || wishes_.disable) break;
     failure_ = started;
     Log(LOG_WARNING,
         absl::StrFormat("reset %u of %u failed: %s", attempt, attempts, started.message()));
@@ -96,7 +96,7 @@ Task<void> NvmeController::ResetUntilReady(Status reason) {
   }
   co_await Quiesce(POLLUX_NVME_ABORTED_BY_HOST);
   trouble_ = OkStatus();
-  if (!lost_.ok() || wishes_.detach || wishes_.disable) co_return;
+  if (!Alive() || wishes_.detach || wishes_.disable) co_return;
   // Whoever submits is told that it is no use.
   queues_.KillAll(POLLUX_NVME_HOST_PATHING_ERROR);
   Enter(POLLUX_NVME_STATE_FAILED);
@@ -104,7 +104,7 @@ Task<void> NvmeController::ResetUntilReady(Status reason) {
 
 Task<void> NvmeController::BecomeDisabled() {
   co_await Quiesce(POLLUX_NVME_ABORTED_BY_HOST);
-  if (!lost_.ok()) co_return;
+  if (!Alive()) co_return;
   wishes_.disable = false;
   wishes_.reset = false;
   trouble_ = OkStatus();
@@ -130,14 +130,14 @@ Task<void> NvmeController::BecomeGone() {
 
 Task<void> NvmeController::Leave() {
   Enter(POLLUX_NVME_STATE_DETACHING);
-  if (lost_.ok() && bring_up_.state() == BringUp::State::kReady) {
+  if (Alive() && bring_up_.state() == BringUp::State::kReady) {
     const uint64_t limit = facts_.shutdown_limit_ns;
     admin_deadline_ns_ = NowNs() + limit;
     // The device may want to keep what it holds in there.
     (void)co_await hmb_.TakeBack(admin_);
-    if (lost_.ok() && bring_up_.state() == BringUp::State::kReady) {
+    if (Alive() && bring_up_.state() == BringUp::State::kReady) {
       bring_up_.ShutDown(limit, NowNs());
-      while (bring_up_.waiting() && lost_.ok()) {
+      while (bring_up_.waiting() && Alive()) {
         bring_up_.Step(NowNs());
         if (bring_up_.waiting()) co_await polls_.Next();
       }
@@ -147,7 +147,7 @@ Task<void> NvmeController::Leave() {
     }
     admin_deadline_ns_ = 0;
   }
-  if (lost_.ok()) co_await Quiesce(POLLUX_NVME_ABORTED_BY_HOST);
+  if (Alive()) co_await Quiesce(POLLUX_NVME_ABORTED_BY_HOST);
   device_->SetBusMaster(false);
   stop_attending_ = true;
   queues_.DrainAll(POLLUX_NVME_HOST_PATHING_ERROR);
