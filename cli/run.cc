@@ -7,6 +7,7 @@
 #include "cli/comments.h"
 #include "cli/embedded_descriptors.h"
 #include "cli/help.h"
+#include "cli/pci/pci_command.h"
 #include "cli/session.h"
 #include "cli/table.h"
 #include "core/check.h"
@@ -121,6 +122,15 @@ class Runner {
   const size_t width_;
 };
 
+// What needs no polluxd.
+ExitCode RunPciWords(const Words& words, const Options& options, std::ostream& out,
+                     std::ostream& err) {
+  Words rest(words.begin() + 1, words.end());
+  if (options.json) rest.push_back("--json");
+  if (options.help) rest.push_back("--help");
+  return static_cast<ExitCode>(RunPci(rest, pci::HostFiles(), out, err));
+}
+
 }  // namespace
 
 ExitCode Run(const Words& words, std::istream& in, std::ostream& out, std::ostream& err,
@@ -137,6 +147,7 @@ ExitCode Run(const Words& words, std::istream& in, std::ostream& out, std::ostre
     if (!*taken) break;
   }
   const Words rest(words.begin() + static_cast<ptrdiff_t>(at), words.end());
+  if (!rest.empty() && rest[0] == "pci") return RunPciWords(rest, options, out, err);
 
   const Catalog catalog;
   if (rest.empty()) {

@@ -1,0 +1,315 @@
+#include "cli/perf/bench.h"
+
+#include <pthread.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "cli/perf/ticks.h"
+#include "cli/tool/units.h"
+
+namespace pollux::cli {
+namespace {
+
+constexpr uint64_t kCalibrationNs = 20 * kNsPerMs;
+constexpr uint64_t kWatchNs = 2 * kNsPerMs;
+// How long commands may take to end before a reset ends them.
+constexpr uint64_t kDrainNs = 10 * kNsPerSecond;
+
+// What the driver needs for itself, and for each queue entry: the two entries, and a list.
+constexpr size_t kDriverBytes = 24 << 20;
+constexpr size_t kBytesPerEntry = 4096 + 256;
+
+void Sleep(uint64_t ns) {
+  const timespec time{.tv_sec = static_cast<time_t>(ns / kNsPerSecond),
+                      .tv_nsec = static_cast<long>(ns % kNsPerSecond)};
+  nanosleep(&time, nullptr);
+}
+
+Status PinTo(std::thread& thread, unsigned core) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(core, &set);
+  const int error = pthread_setaffinity_np(thread.native_handle(), sizeof(set), &set);
+  if (error != 0) return ErrorOfField(error, "-c", std::to_string(core), "cannot run there");
+  return OkStatus();
+}
+
+Status DriverError(int error) { return ErrorOfErrno(-error, pollux_nvme_error_text()); }
+
+}  // namespace
+
+Bench::Bench(const PerfOptions& options, std::ostream* progress)
+    : options_(options), progress_(progress) {}
+
+Bench::~Bench() = default;
+
+size_t Bench::MemoryBytes() const {
+  const size_t namespaces = std::max<size_t>(1, options_.nsids.size());
+  const size_t queues = options_.controllers.size() * namespaces * options_.queues;
+  // Metadata may come on top of the data: at most as much again, where blocks are small.
+  const size_t data = (size_t{options_.io_bytes} + options_.io_bytes / 4 + 8191) & ~size_t{4095};
+  return kDriverBytes + queues * (options_.depth + 1) * (data + kBytesPerEntry);
+}
+
+Status Bench::Attach() {
+  pollux_nvme_host_options host_options{};
+  host_options.memory_bytes = MemoryBytes();
+  host_options.allow_no_iommu = options_.allow_no_iommu;
+  pollux_nvme_host* host = nullptr;
+  if (const int error = pollux_nvme_host_create(&host_options, &host); error < 0) {
+    return DriverError(error);
+  }
+  host_.reset(host);
+
+  const size_t namespaces = std::max<size_t>(1, options_.nsids.size());
+  pollux_nvme_attach_options attach{};
+  attach.io_queues =
+      static_cast<uint16_t>(std::min<size_t>(namespaces * options_.queues, UINT16_MAX));
+  attach.io_queue_depth = static_cast<uint16_t>(options_.depth + 1);  // One entry stays free.
+  attach.no_shadow_doorbells = options_.no_shadow_doorbells;
+  attach.no_sgl = options_.no_sgl;
+  attach.submission_queues_in_cmb = options_.queues_in_cmb;
+  for (const pollux_nvme_transport_id& id : options_.controllers) {
+    pollux_nvme_controller* controller = nullptr;
+    if (const int error = pollux_nvme_attach(host_.get(), &id, &attach, &controller); error < 0) {
+      return DriverError(error);
+    }
+    attached_.push_back({.id = id, .controller = nvme::Controller(controller)});
+  }
+  ns_per_tick_ = MeasureNsPerTick(kCalibrationNs);
+  for (size_t i = 0; i < attached_.size(); ++i) RETURN_IF_ERROR(MakeJobs(i));
+  return OkStatus();
+}
+
+Status Bench::MakeJobs(size_t controller) {
+  std::vector<uint32_t> nsids = options_.nsids;
+  if (nsids.empty()) {
+    const pollux_nvme_namespace* ns =
+        pollux_nvme_namespace_next(attached_[controller].controller.get(), 0);
+    if (ns == nullptr) {
+      return NoDevice("%s has no active namespace", attached_[controller].id.traddr);
+    }
+    nsids.push_back(pollux_nvme_get_namespace_info(ns)->nsid);
+  }
+  for (const uint32_t nsid : nsids) RETURN_IF_ERROR(MakeJobsOf(controller, nsid));
+  return OkStatus();
+}
+
+Status Bench::MakeJobsOf(size_t controller, uint32_t nsid) {
+  pollux_nvme_controller* const attached = attached_[controller].controller.get();
+  const char* const address = attached_[controller].id.traddr;
+  const pollux_nvme_namespace* ns = pollux_nvme_namespace_find(attached, nsid);
+  if (ns == nullptr) return NoDevice("%s has no active namespace %d", address, nsid);
+  const pollux_nvme_namespace_info& info = *pollux_nvme_get_namespace_info(ns);
+  const std::string size = std::to_string(options_.io_bytes);
+  if (options_.io_bytes % info.block_bytes != 0) {
+    return InvalidField("-o", size, "must be a multiple of the %d bytes of a block of %s:%d",
+                        info.block_bytes, address, nsid);
+  }
+  const uint32_t io_blocks = options_.io_bytes / info.block_bytes;
+  if (io_blocks > info.transfer_blocks_max) {
+    return InvalidField("-o", size, "%s:%d takes at most %s at a time", address, nsid,
+                        BytesText(uint64_t{info.transfer_blocks_max} * info.block_bytes));
+  }
+  if (info.csi == POLLUX_NVME_CSI_ZONED && options_.writes()) {
+    return NotSupported("%s:%d is zoned: it can only be read here", address, nsid);
+  }
+  if (options_.writes() && info.read_only)
+    return PermissionDenied("%s:%d is write-protected", address, nsid);
+  if (options_.first_block >= info.blocks ||
+      options_.range_blocks > info.blocks - options_.first_block) {
+    return InvalidField("--range", options_.first_block, "%s:%d has %d blocks", address, nsid,
+                        info.blocks);
+  }
+  const uint64_t blocks =
+      options_.range_blocks != 0 ? options_.range_blocks : info.blocks - options_.first_block;
+  // What is written must not be under another queue's hand, and order is of one queue each.
+  const bool apart = options_.verify || !options_.is_random();
+  const uint64_t units = blocks / io_blocks / (apart ? options_.queues : 1);
+  if (units == 0) {
+    return InvalidField("--range", blocks, "is less than one I/O of %s for each queue",
+                        BytesText(options_.io_bytes));
+  }
+  if (options_.verify && units > Workload::kVerifiedUnitsMax) {
+    return InvalidArgument("%d I/Os are more than verifying can remember: give a smaller --range",
+                           units);
+  }
+  for (unsigned queue = 0; queue < options_.queues; ++queue) {
+    Job::Parts parts;
+    parts.host = host_.get();
+    parts.controller = attached;
+    parts.ns = ns;
+    parts.depth = options_.depth;
+    parts.io_blocks = io_blocks;
+    parts.first_block = options_.first_block + (apart ? queue * units * io_blocks : 0);
+    parts.seed = options_.seed;
+    parts.ios_max = options_.ios_max;
+    parts.fua = options_.fua;
+    parts.ns_per_tick = ns_per_tick_;
+    parts.shape = {.pattern = options_.pattern,
+                   .units = units,
+                   .mix = options_.mix,
+                   .seed = options_.seed + targets_.size(),
+                   .verify = options_.verify,
+                   .endless = options_.duration_ns > 0 || options_.ios_max > 0};
+    ASSIGN_OR_RETURN(std::unique_ptr<Job> job, Job::Make(parts));
+    targets_.push_back({.controller = controller, .nsid = nsid, .job = std::move(job)});
+  }
+  return OkStatus();
+}
+
+void Bench::Work(Worker& worker) const {
+  for (Job* job : worker.jobs) job->Start();
+  const auto over = [](const Job* job) { return job->over(); };
+  // Also those that are over, for the others of their controller may need a reset.
+  while (!std::all_of(worker.jobs.begin(), worker.jobs.end(), over)) {
+    for (Job* job : worker.jobs) job->Poll();
+  }
+  worker.ended_ns.store(clock_.NowNs(), std::memory_order_release);
+}
+
+void Bench::StartWorkers() {
+  const size_t count = std::min(std::max<size_t>(1, options_.cores.size()), targets_.size());
+  for (size_t i = 0; i < count; ++i) {
+    auto& worker = *workers_.emplace_back(std::make_unique<Worker>());
+    if (!options_.cores.empty()) worker.core = static_cast<int>(options_.cores[i]);
+  }
+  for (size_t i = 0; i < targets_.size(); ++i) {
+    Worker& worker = *workers_[i % count];
+    worker.jobs.push_back(targets_[i].job.get());
+    targets_[i].core = worker.core;
+  }
+}
+
+void Bench::PollControllers() {
+  for (const Attached& attached : attached_) {
+    pollux_nvme_controller_poll(attached.controller.get());
+  }
+}
+
+bool Bench::AllEnded() const {
+  return std::all_of(workers_.begin(), workers_.end(), [](const auto& worker) {
+    return worker->ended_ns.load(std::memory_order_acquire) != 0;
+  });
+}
+
+std::vector<Totals> Bench::Snapshot() const {
+  std::vector<Totals> totals;
+  for (const Target& target : targets_) totals.emplace_back(target.job->statistics());
+  return totals;
+}
+
+void Bench::ShowProgress(uint64_t now_ns) {
+  auto sum = std::make_unique<Totals>();
+  uint64_t errors = 0;
+  for (const Totals& totals : Snapshot()) sum->Add(totals);
+  for (const Target& target : targets_) errors += target.job->error_count();
+  Totals since(*sum);
+  if (shown_ != nullptr) since.Subtract(*shown_);
+  const auto seconds = [](uint64_t ns) {
+    return static_cast<double>(ns) / static_cast<double>(kNsPerSecond);
+  };
+  *progress_ << ProgressLine(seconds(now_ns - started_ns_), seconds(now_ns - shown_ns_), since,
+                             errors)
+             << std::endl;
+  shown_ = std::move(sum);
+  shown_ns_ = now_ns;
+}
+
+void Bench::Watch(const std::atomic<bool>& interrupt) {
+  const uint64_t warm_ns = started_ns_ + options_.warmup_ns;
+  const uint64_t end_ns = options_.duration_ns > 0 ? warm_ns + options_.duration_ns : UINT64_MAX;
+  bool warm = options_.warmup_ns == 0;
+  while (!AllEnded()) {
+    const uint64_t now_ns = clock_.NowNs();
+    if (!warm && now_ns >= warm_ns) {
+      baseline_ = Snapshot();
+      measured_from_ns_ = now_ns;
+      warm = true;
+    }
+    interrupted_ = interrupt.load(std::memory_order_relaxed);
+    if (now_ns >= end_ns || interrupted_) return;
+    if (progress_ != nullptr && now_ns - shown_ns_ >= kNsPerSecond) ShowProgress(now_ns);
+    PollControllers();
+    Sleep(std::min(kWatchNs, end_ns - now_ns));
+  }
+}
+
+void Bench::Drain() {
+  uint64_t reset_at_ns = clock_.NowNs() + kDrainNs;
+  while (!AllEnded()) {
+    if (clock_.NowNs() > reset_at_ns) {
+      for (const Attached& attached : attached_) pollux_nvme_reset(attached.controller.get());
+      reset_at_ns = UINT64_MAX;
+    }
+    PollControllers();
+    Sleep(kNsPerMs / 4);
+  }
+}
+
+Result<Outcome> Bench::Run(const std::atomic<bool>& interrupt) {
+  StartWorkers();
+  started_ns_ = measured_from_ns_ = shown_ns_ = clock_.NowNs();
+  Status status = OkStatus();
+  for (const auto& worker : workers_) {
+    worker->thread = std::thread([this, &worker = *worker] { Work(worker); });
+    if (worker->core >= 0 && status.ok()) {
+      status = PinTo(worker->thread, static_cast<unsigned>(worker->core));
+    }
+  }
+  if (status.ok()) Watch(interrupt);
+
+  measured_to_ns_ = clock_.NowNs();
+  std::vector<Totals> totals = Snapshot();
+  for (const Target& target : targets_) target.job->Stop();
+  if (AllEnded()) {  // By themselves, a moment ago.
+    measured_to_ns_ = 0;
+    for (const auto& worker : workers_) {
+      measured_to_ns_ = std::max(measured_to_ns_, worker->ended_ns.load());
+    }
+  }
+  Drain();
+  for (const auto& worker : workers_) worker->thread.join();
+  RETURN_IF_ERROR(status);
+  return Tell(std::move(totals));
+}
+
+Outcome Bench::Tell(std::vector<Totals> totals) const {
+  Outcome outcome;
+  for (const Attached& attached : attached_) {
+    Outcome::Controller& controller = outcome.controllers.emplace_back();
+    const pollux_nvme_controller_info* info =
+        pollux_nvme_get_controller_info(attached.controller.get());
+    controller.address = attached.id.traddr;
+    if (info == nullptr) continue;
+    controller.model = info->model_number;
+    controller.serial_number = info->serial_number;
+    controller.firmware = info->firmware_revision;
+    controller.shadow_doorbells = info->shadow_doorbells;
+  }
+  for (size_t i = 0; i < targets_.size(); ++i) {
+    const Job& job = *targets_[i].job;
+    Outcome::Queue& queue = outcome.queues.emplace_back();
+    queue.controller = targets_[i].controller;
+    queue.nsid = targets_[i].nsid;
+    queue.id = job.queue_id();
+    queue.core = targets_[i].core;
+    queue.depth = job.depth();
+    queue.totals.Add(totals[i]);
+    if (!baseline_.empty()) queue.totals.Subtract(baseline_[i]);
+    queue.errors.Add(job.errors());
+    queue.differences = job.differences();
+    queue.passes = job.passes();
+    if (job.submit_error() != 0) queue.failure = std::strerror(-job.submit_error());
+    queue.driver = job.queue_statistics();
+    if (outcome.first_difference.empty()) outcome.first_difference = job.first_difference();
+  }
+  outcome.seconds =
+      static_cast<double>(measured_to_ns_ - measured_from_ns_) / static_cast<double>(kNsPerSecond);
+  outcome.interrupted = interrupted_;
+  return outcome;
+}
+
+}  // namespace pollux::cli

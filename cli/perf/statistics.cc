@@ -1,0 +1,93 @@
+#include "cli/perf/statistics.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_format.h"
+#include "core/log.h"
+
+namespace pollux::cli {
+
+Totals::Direction::Direction(const Statistics::Direction& from)
+    : ios(Statistics::Get(from.ios)),
+      bytes(Statistics::Get(from.bytes)),
+      sum_ns(Statistics::Get(from.sum_ns)),
+      min_ns(Statistics::Get(from.min_ns)),
+      max_ns(Statistics::Get(from.max_ns)),
+      latency(from.latency) {}
+
+void Totals::Direction::Add(const Direction& other) {
+  ios += other.ios;
+  bytes += other.bytes;
+  sum_ns += other.sum_ns;
+  min_ns = std::min(min_ns, other.min_ns);
+  max_ns = std::max(max_ns, other.max_ns);
+  latency.Merge(other.latency);
+}
+
+void Totals::Direction::Subtract(const Direction& baseline) {
+  ios -= baseline.ios;
+  bytes -= baseline.bytes;
+  sum_ns -= baseline.sum_ns;
+  latency.Subtract(baseline.latency);
+}
+
+double Totals::Direction::MeanNs() const {
+  return ios == 0 ? 0 : static_cast<double>(sum_ns) / static_cast<double>(ios);
+}
+
+Totals::Totals(const Statistics& from)
+    : reads(from.reads), writes(from.writes), verified(Statistics::Get(from.verified)) {}
+
+void Totals::Add(const Totals& other) {
+  reads.Add(other.reads);
+  writes.Add(other.writes);
+  verified += other.verified;
+}
+
+void Totals::Subtract(const Totals& baseline) {
+  reads.Subtract(baseline.reads);
+  writes.Subtract(baseline.writes);
+  verified -= baseline.verified;
+}
+
+Totals::Direction Totals::Both() const {
+  Direction both;
+  both.Add(reads);
+  both.Add(writes);
+  return both;
+}
+
+void ErrorCounts::Add(uint16_t code, uint64_t count) {
+  total_.store(total() + count, std::memory_order_relaxed);
+  for (size_t i = 0; i < kinds_; ++i) {
+    if (counts_[i].code != code) continue;
+    counts_[i].count += count;
+    return;
+  }
+  if (kinds_ < kKindsMax) counts_[kinds_++] = {code, count};
+}
+
+void ErrorCounts::Add(const ErrorCounts& other) {
+  uint64_t named = 0;
+  for (size_t i = 0; i < other.kinds_; ++i) {
+    Add(other.counts_[i].code, other.counts_[i].count);
+    named += other.counts_[i].count;
+  }
+  total_.store(total() + other.total() - named, std::memory_order_relaxed);
+}
+
+std::string ErrorCounts::Text() const {
+  std::string text;
+  uint64_t named = 0;
+  for (size_t i = 0; i < kinds_; ++i) {
+    char status[128];
+    pollux_nvme_status_text(counts_[i].code, status, sizeof(status));
+    text +=
+        absl::StrFormat("%s%d x %s", text.empty() ? "" : ", ", counts_[i].count, Printable(status));
+    named += counts_[i].count;
+  }
+  if (total() > named) text += absl::StrFormat(", %d x others", total() - named);
+  return text;
+}
+
+}  // namespace pollux::cli

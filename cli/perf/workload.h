@@ -1,0 +1,77 @@
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "cli/perf/options.h"
+
+namespace pollux::cli {
+
+// Small and fast: xorshift64*.
+class Random {
+ public:
+  explicit Random(uint64_t seed) : state_(seed * 0x9e37'79b9'7f4a'7c15 | 1) {}
+  uint64_t Next() {
+    state_ ^= state_ >> 12;
+    state_ ^= state_ << 25;
+    state_ ^= state_ >> 27;
+    return state_ * 0x2545'f491'4f6c'dd1d;
+  }
+  // 0 to bound - 1.
+  uint64_t Below(uint64_t bound) {
+    using Wide [[gnu::mode(TI)]] = unsigned;
+    return static_cast<uint64_t>(static_cast<Wide>(Next()) * bound >> 64);
+  }
+
+ private:
+  uint64_t state_;
+};
+
+// Which I/O comes next on one queue. A unit is what one I/O covers. With `verify` it also keeps,
+// for each unit, which generation was written last; then no two I/Os are on the same unit at a
+// time.
+class Workload {
+ public:
+  struct Shape {
+    Pattern pattern = Pattern::kRandRead;
+    uint64_t units = 0;  // At least one.
+    unsigned mix = 50;   // Percent of reads.
+    uint64_t seed = 1;
+    bool verify = false;
+    bool endless = true;  // Verify: pass after pass.
+  };
+  struct Operation {
+    bool is_read = false;
+    uint64_t unit = 0;
+    // Of a write, what to write; of a read, what to expect. 0: not known.
+    uint32_t generation = 0;
+  };
+  // Allocates four bytes for each unit when it verifies.
+  explicit Workload(const Shape& shape);
+
+  // False: none now, since the unit is in use, or none any more, when done().
+  bool Next(Operation& into);
+  // The I/O ended, or was not begun.
+  void Ended(const Operation& operation, bool succeeded);
+  bool done() const { return done_; }
+  uint64_t passes() const { return passes_; }
+
+  static constexpr uint64_t kVerifiedUnitsMax = uint64_t{1} << 28;
+
+ private:
+  static constexpr uint32_t kBusy = 1u << 31;
+  static constexpr uint32_t kGenerationMax = kBusy - 1;
+
+  bool ChooseRead();
+  uint64_t ChooseUnit();
+  void Advance();
+
+  const Shape shape_;
+  Random random_;
+  uint64_t cursor_ = 0;
+  uint64_t passes_ = 0;
+  bool reading_back_ = false;  // Verify: the second half of a pass.
+  bool done_ = false;
+  std::vector<uint32_t> generations_;  // With kBusy.
+};
+
+}  // namespace pollux::cli

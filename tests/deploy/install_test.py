@@ -1,0 +1,128 @@
+"""cmake --install, and programs of strangers that are built against what it installed."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("POLLUX_BUILD") or ROOT / "build").resolve()
+PROGRAMS = ("polluxd", "pollux", "pollux-identify", "pollux-perf")
+STRICT = ["-Wall", "-Wextra", "-pedantic", "-Werror"]
+
+CMAKE_PROJECT = """
+cmake_minimum_required(VERSION 3.25)
+project(stranger LANGUAGES {languages})
+find_package(PolluxNvme 0.1 REQUIRED)
+add_executable(hello {source})
+target_compile_options(hello PRIVATE -Wall -Wextra -pedantic -Werror)
+target_link_libraries(hello PRIVATE PolluxNvme::PolluxNvme)
+"""
+
+
+def run(*command, **options):
+    done = subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, check=False, timeout=300, **options
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def sanitizers():
+    """The flags without which a program cannot be linked to a build with sanitizers."""
+    cache = (BUILD / "CMakeCache.txt").read_text()
+    (value,) = re.findall(r"^POLLUX_SANITIZE:STRING=(.*)$", cache, re.MULTILINE)
+    return [f"-fsanitize={value}"] if value else []
+
+
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory):
+    missing = [name for name in PROGRAMS if not (BUILD / "bin" / name).exists()]
+    if missing or not (BUILD / "libpollux-nvme.a").exists():
+        pytest.fail(f"{BUILD} is not built")
+    built_for = tmp_path_factory.mktemp("install") / "first"
+    run("cmake", "--install", BUILD, "--prefix", built_for)
+    moved = built_for.parent / "elsewhere"  # Nothing in the tree says where it was installed.
+    built_for.rename(moved)
+    return moved
+
+
+@pytest.fixture
+def pkg_config(prefix):
+    def words(*arguments):
+        (directory,) = prefix.rglob("pkgconfig")
+        env = {**os.environ, "PKG_CONFIG_PATH": str(directory)}
+        return run("pkg-config", *arguments, "pollux-nvme", env=env).split()
+
+    return words
+
+
+def expect_it_runs(program):
+    """Without a controller it says so: the library is all there."""
+    done = subprocess.run(
+        [program, "/nowhere/at/all"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stderr
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_programs_are_installed_and_tell_what_they_do(prefix, program):
+    assert run(prefix / "bin" / program, "--help")
+
+
+def test_the_header_compiles_alone_in_both_languages(prefix, tmp_path):
+    (tmp_path / "alone.c").write_text("#include <pollux/nvme.h>\nint main(void) { return 0; }\n")
+    shutil.copy(tmp_path / "alone.c", tmp_path / "alone.cc")
+    include = f"-I{prefix}/include"
+    run("gcc", "-std=c11", *STRICT, "-fsyntax-only", include, tmp_path / "alone.c")
+    for standard in ("c++17", "c++20"):
+        run("g++", f"-std={standard}", *STRICT, "-fsyntax-only", include, tmp_path / "alone.cc")
+
+
+def test_the_library_needs_no_dpdk(prefix, pkg_config):
+    (archive,) = prefix.rglob("libpollux-nvme.a")
+    undefined = {line.split()[-1] for line in run("nm", "-u", archive).splitlines() if " U " in line}
+    assert undefined
+    assert not [name for name in undefined if name.startswith(("rte_", "eal_"))]
+    assert not [word for word in pkg_config("--libs", "--static") if "rte" in word]
+    for program in ("pollux", "pollux-identify", "pollux-perf"):
+        assert not re.search(r"librte|libnuma", run("ldd", prefix / "bin" / program))
+
+
+@pytest.mark.parametrize("compiler, source", [("gcc -std=c11", "hello_nvme.c"), ("g++ -std=c++17", "hello_nvme.cc")])
+def test_a_program_is_built_with_pkg_config(prefix, pkg_config, tmp_path, compiler, source):
+    program = tmp_path / "hello"
+    run(
+        *compiler.split(), *STRICT, *sanitizers(), *pkg_config("--cflags"), ROOT / "examples" / source,
+        "-o", program, *pkg_config("--libs"),
+    )  # fmt: skip
+    expect_it_runs(program)
+
+
+@pytest.mark.parametrize("languages, source", [("C", "hello_nvme.c"), ("CXX", "hello_nvme.cc")])
+def test_a_program_is_built_with_the_cmake_package(prefix, tmp_path, languages, source):
+    shutil.copy(ROOT / "examples" / source, tmp_path)
+    project = CMAKE_PROJECT.format(languages=languages, source=source)
+    (tmp_path / "CMakeLists.txt").write_text(project)
+    flags = " ".join(sanitizers())
+    run(
+        "cmake", "-S", tmp_path, "-B", tmp_path / "b", f"-DCMAKE_PREFIX_PATH={prefix}",
+        f"-DCMAKE_C_FLAGS={flags}", f"-DCMAKE_CXX_FLAGS={flags}",
+    )  # fmt: skip
+    run("cmake", "--build", tmp_path / "b")
+    expect_it_runs(tmp_path / "b" / "hello")
+
+
+def test_another_version_is_refused(prefix, tmp_path):
+    project = CMAKE_PROJECT.format(languages="C", source="none.c").replace("0.1 REQ", "0.2 REQ")
+    (tmp_path / "CMakeLists.txt").write_text(project)
+    done = subprocess.run(
+        ["cmake", "-S", tmp_path, "-B", tmp_path / "b", f"-DCMAKE_PREFIX_PATH={prefix}"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "0.1.0" in done.stderr
