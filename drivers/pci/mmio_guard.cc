@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
@@ -44,9 +45,10 @@ Slot* FindSlot(uintptr_t address) {
 // Only system calls and atomics from here: async-signal-safe.
 bool LayOnesOver(uintptr_t address) {
   void* const page = reinterpret_cast<void*>(address & ~(kPageBytes - 1));
-  // A private mapping in one step: no other thread sees the page without its ones.
-  return mmap(page, kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, ones_fd, 0) !=
-         MAP_FAILED;
+  // A private mapping in one step: no other thread sees the page without its ones. Not by mmap(),
+  // which a signal handler is not promised, and which sanitizers take for a write to the page.
+  return syscall(SYS_mmap, page, kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
+                 ones_fd, 0) != -1;
 }
 
 void OnBusError(int number, siginfo_t* info, void* context) {
