@@ -188,7 +188,7 @@ std::array<std::byte, 4096> NvmeModel::DescribeIdentifiers(const ModelNamespace&
     std::memcpy(page.data() + at + sizeof head, value.data(), value.size());
     at += sizeof head + value.size();
   };
-  std::array<uint8_t, 16> id;
+  std::array<uint8_t, 16> id{};  // What neither fills is zero.
   ns.FillNguid(id);
   add(kNidtNguid, id);
   ns.FillUuid(id);
