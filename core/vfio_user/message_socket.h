@@ -31,6 +31,8 @@ class MessageReader {
   // one brought is gone.
   Outcome Read(int socket);
 
+  // Some of the next message is there, and not all.
+  bool begun() const { return received_ > 0 && !complete_; }
   const vfio_user_spec::Header& header() const { return header_; }
   // Complete after kMessage; valid until the next call of Read().
   std::span<const std::byte> payload() const { return {payload_.data(), payload_bytes_}; }

@@ -217,6 +217,7 @@ Result<VfioUserClient::DeviceRegion> VfioUserClient::GetRegion(uint32_t index) {
     return region;
   }
   region.file = std::move(reader_.fds()[0]);
+  reader_.fds().clear();
   if ((info.flags & spec::kRegionCaps) == 0) {
     region.areas.push_back({.offset = 0, .bytes = region.bytes});
     return region;
@@ -352,6 +353,8 @@ Result<VfioUserClient::Payload> VfioUserClient::Call(Command command, Payload he
   }
   RETURN_IF_ERROR(Send(request_, fd, deadline_ns));
   ASSIGN_OR_RETURN(const Payload reply, AwaitReply(command, id, deadline_ns));
+  // One that nobody asked for could be the server's end of the socket, which would never hang up.
+  if (command != Command::kDeviceGetRegionInfo) reader_.fds().clear();
   if (reply.size() < reply_bytes) {
     return Break(DataLoss("the vfio-user server at %s answers %s with %u bytes instead of %u",
                           name_, NameOf(command), reply.size(), reply_bytes));

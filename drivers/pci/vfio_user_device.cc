@@ -1,7 +1,9 @@
 #include "drivers/pci/vfio_user_device.h"
 
+#include <linux/magic.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -11,6 +13,7 @@
 #include "core/mmio.h"
 #include "core/spec/pci_spec.h"
 #include "core/spec/vfio_user_spec.h"
+#include "drivers/pci/pci_capabilities.h"
 
 namespace pollux::pci {
 namespace {
@@ -22,6 +25,11 @@ constexpr uint64_t kMappedBytesMax = uint64_t{64} << 30;
 
 template <typename T>
 constexpr T kAllOnes = static_cast<T>(~T{0});
+
+bool IsHuge(const UniqueFd& file) {
+  struct statfs system {};
+  return fstatfs(file.get(), &system) == 0 && system.f_type == HUGETLBFS_MAGIC;
+}
 
 // Of the low `bytes` bytes of a value as they lie in memory.
 template <typename T>
@@ -82,7 +90,7 @@ Status VfioUserDevice::FindRegions(uint32_t count) {
       config_bytes_ = region.bytes;
     } else if (index < bars_.size()) {
       bars_[index].bytes = region.bytes;
-      MapAreas(region, bars_[index]);
+      RETURN_IF_ERROR(MapAreas(region, bars_[index]));
     }
   }
   if (config_bytes_ < pci_spec::kHeaderBytes) {
@@ -92,12 +100,13 @@ Status VfioUserDevice::FindRegions(uint32_t count) {
   return OkStatus();
 }
 
-// What cannot be mapped is reached by messages.
-void VfioUserDevice::MapAreas(const VfioUserClient::DeviceRegion& region, Bar& bar) {
+// What cannot be mapped is reached by messages. So are huge pages: the guard lays a small page over
+// one that is gone, and that cannot be done there.
+Status VfioUserDevice::MapAreas(const VfioUserClient::DeviceRegion& region, Bar& bar) {
+  const int access = (region.readable ? PROT_READ : 0) | (region.writable ? PROT_WRITE : 0);
   for (const VfioUserClient::Area& area : region.areas) {
-    if (area.bytes > kMappedBytesMax - mapped_bytes_) continue;
+    if (area.bytes > kMappedBytesMax - mapped_bytes_ || IsHuge(region.file)) continue;
     MappedArea mapped{.offset = area.offset, .bytes = area.bytes};
-    const int access = (region.readable ? PROT_READ : 0) | (region.writable ? PROT_WRITE : 0);
     const int error =
         mapped.memory.Map(region.file.get(), region.file_offset + area.offset, area.bytes, access);
     if (error != 0) {
@@ -105,9 +114,13 @@ void VfioUserDevice::MapAreas(const VfioUserClient::DeviceRegion& region, Bar& b
                  strerror(error));
       continue;
     }
+    const std::span<std::byte> pages = mapped.memory.mapped();
+    ASSIGN_OR_RETURN(MmioGuard guard, MmioGuard::Protect(pages.data(), pages.size()));
+    mapped.guard.emplace(std::move(guard));
     mapped_bytes_ += area.bytes;
     bar.areas.push_back(std::move(mapped));
   }
+  return OkStatus();
 }
 
 Status VfioUserDevice::FindInterrupts(uint32_t indexes) {
@@ -159,7 +172,7 @@ template <typename T>
 T VfioUserDevice::Read(int bar, uint64_t offset) {
   if (!Contains(bar, offset, sizeof(T))) return kAllOnes<T>;
   if (const std::byte* const mapped = MapBar(bar, offset, sizeof(T)); mapped != nullptr) {
-    return client_->broken().ok() ? MmioRead<T>(mapped) : kAllOnes<T>;
+    return gone().ok() ? MmioRead<T>(mapped) : kAllOnes<T>;
   }
   T value;
   const Status status =
@@ -186,6 +199,16 @@ void VfioUserDevice::Write64(int bar, uint64_t offset, uint64_t value) {
   Write(bar, offset, value);
 }
 
+Status VfioUserDevice::gone() {
+  for (const Bar& bar : bars_) {
+    for (const MappedArea& area : bar.areas) {
+      if (!area.guard->tripped()) continue;
+      return client_->Break(NoDevice("the vfio-user server at %s took its registers away", name()));
+    }
+  }
+  return client_->broken();
+}
+
 // --- DMA.
 
 Result<DmaMapper::Mapping> VfioUserDevice::Map(const Region& region) {
@@ -202,23 +225,6 @@ void VfioUserDevice::Unmap(const Region& region, const Mapping&) {
 
 // --- Interrupts.
 
-uint32_t VfioUserDevice::FindCapability(uint8_t id) {
-  const uint32_t status = ReadConfig(pci_spec::kStatus.offset, 2);
-  if (status == 0xffff ||
-      pci_spec::status::kCapabilitiesList.Get(static_cast<uint16_t>(status)) == 0) {
-    return 0;
-  }
-  uint32_t at = ReadConfig(pci_spec::kCapabilitiesPointer.offset, 1);
-  for (int i = 0; i < pci_spec::kCapabilitiesMax; ++i) {
-    at &= pci_spec::kCapabilityPointerMask;
-    if (at < pci_spec::kHeaderBytes) return 0;
-    const uint32_t header = ReadConfig(at, 2);
-    if ((header & 0xff) == id) return at;
-    at = header >> 8;
-  }
-  return 0;
-}
-
 void VfioUserDevice::EnableInterrupts(bool on) {
   const auto change = [&](uint32_t offset, auto field, uint16_t value) {
     const uint32_t old = ReadConfig(offset, 2);
@@ -227,15 +233,15 @@ void VfioUserDevice::EnableInterrupts(bool on) {
   };
   switch (irq_index_) {
     case spec::kIrqMsix:
-      if (const uint32_t at = FindCapability(pci_spec::kMsixId); at != 0) {
-        const auto control = static_cast<uint32_t>(at + pci_spec::msix::kMessageControl.offset);
+      if (const auto at = FindCapability(*this, pci_spec::kMsixId); at.has_value()) {
+        const auto control = static_cast<uint32_t>(*at + pci_spec::msix::kMessageControl.offset);
         change(control, pci_spec::msix::kFunctionMask, 0);
         change(control, pci_spec::msix::kEnable, on ? 1 : 0);
       }
       return;
     case spec::kIrqMsi:
-      if (const uint32_t at = FindCapability(pci_spec::kMsiId); at != 0) {
-        change(static_cast<uint32_t>(at + pci_spec::msi::kMessageControl.offset),
+      if (const auto at = FindCapability(*this, pci_spec::kMsiId); at.has_value()) {
+        change(static_cast<uint32_t>(*at + pci_spec::msi::kMessageControl.offset),
                pci_spec::msi::kEnable, on ? 1 : 0);
       }
       return;

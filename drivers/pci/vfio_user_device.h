@@ -1,12 +1,14 @@
 #pragma once
 #include <array>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/memory/region_registry.h"
 #include "core/vfio_user/file_mapping.h"
 #include "drivers/pci/dma_map.h"
+#include "drivers/pci/mmio_guard.h"
 #include "drivers/pci/pci_device.h"
 #include "drivers/pci/vfio_user_client.h"
 
@@ -39,13 +41,14 @@ class VfioUserDevice final : public PciDevice, private DmaMapper {
   Status SetInterrupt(uint32_t vector, int eventfd) override;
   void UnmaskInterrupt(uint32_t vector) override;
   Status Reset() override;
-  Status gone() override { return client_->broken(); }
+  Status gone() override;
   int removal_fd() const override { return removal_.get(); }
 
  private:
   struct MappedArea {
     uint64_t offset, bytes;  // In the BAR.
     vfio_user::FileMapping memory;
+    std::optional<MmioGuard> guard;  // For a server that makes its file shorter.
   };
   struct Bar {
     uint64_t bytes = 0;
@@ -57,7 +60,7 @@ class VfioUserDevice final : public PciDevice, private DmaMapper {
   Status FindRegions(uint32_t count);
   Status FindInterrupts(uint32_t indexes);
   Status WatchRemoval();
-  void MapAreas(const VfioUserClient::DeviceRegion& region, Bar& bar);
+  Status MapAreas(const VfioUserClient::DeviceRegion& region, Bar& bar);
 
   Result<Mapping> Map(const Region& region) override;
   void Unmap(const Region& region, const Mapping& mapping) override;
@@ -68,8 +71,6 @@ class VfioUserDevice final : public PciDevice, private DmaMapper {
   void Write(int bar, uint64_t offset, T value);
   bool Contains(int bar, uint64_t offset, size_t bytes) const;
 
-  // Where the capability begins in the configuration space; 0: there is none.
-  uint32_t FindCapability(uint8_t id);
   // Lets the device send interrupts of the kind in use, or not: what the kernel does under VFIO.
   void EnableInterrupts(bool on);
   bool any_armed() const;

@@ -20,7 +20,9 @@ namespace {
 constexpr uint32_t kDataBytesMin = 4096;  // QEMU reads the configuration space in one piece.
 constexpr uint32_t kFdsMaxMax = 64;
 
-// A client that came has to say VERSION, and one that asked has to take its answer, within this.
+// A client that came has to say VERSION, one that began a message has to end it, and one that asked
+// has to take its answer, within this. A message that stays a beginning could hold the client's own
+// end of the socket, and keep the connection when the client is long dead.
 constexpr uint64_t kPatienceNs = 5 * kNsPerSecond;
 
 // So that a client that never stops asking leaves others their turn.
@@ -128,7 +130,7 @@ Task<void> SocketServer::ServeMessages() {
   Session session(limits, facts_, device_, dma_, interrupts_);
   MessageReader reader(
       {.payload_bytes_max = Session::PayloadBytesMax(limits), .fds_max = options_.fds_max});
-  const uint64_t version_deadline_ns = loop_.NowNs() + kPatienceNs;
+  uint64_t deadline_ns = loop_.NowNs() + kPatienceNs;
   int messages = 0;
   while (!closing_) {
     const Outcome outcome =
@@ -136,16 +138,24 @@ Task<void> SocketServer::ServeMessages() {
     if (outcome == Outcome::kEnd) co_return;
     if (outcome == Outcome::kAgain) {
       messages = 0;
-      const uint64_t deadline_ns = session.ready() ? Loop::kNever : version_deadline_ns;
+      if (!session.ready()) {
+        // The deadline stands, whatever comes.
+      } else if (!reader.begun()) {
+        deadline_ns = Loop::kNever;
+      } else if (deadline_ns == Loop::kNever) {
+        deadline_ns = loop_.NowNs() + kPatienceNs;
+      }
       const bool heard = co_await news_.Until(deadline_ns);
       if (!heard) co_return;
       continue;
     }
     ++messages;
+    if (session.ready()) deadline_ns = Loop::kNever;
     Session::Answer answer =
         outcome == Outcome::kViolation
             ? session.Refuse(reader.header())
             : session.Handle(reader.header(), reader.payload(), reader.fds(), reader.fds_lost());
+    reader.fds().clear();
     if (!answer.unmapping.empty()) {
       Unwatch();
       co_await Unmap(std::move(answer.unmapping));

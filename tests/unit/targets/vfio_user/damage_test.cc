@@ -189,6 +189,38 @@ TEST_F(DamageTest, AClientThatSaysNothingIsSentAway) {
   ExpectServesTheNext();
 }
 
+TEST_F(DamageTest, AMessageThatHasBegunMustEnd) {
+  StartSession();
+  clock_.Advance(100 * kNsPerSecond);
+  Send(MakeMessage(9, Access(0, 0, 4)).substr(0, 20));
+  Turns();
+  clock_.Advance(4 * kNsPerSecond);
+  Turns();
+  EXPECT_TRUE(server_->connected());
+  clock_.Advance(2 * kNsPerSecond);
+  RunUntil([&] { return !server_->connected(); });
+  ExpectServesTheNext();
+}
+
+TEST_F(DamageTest, AClientThatSendsItsOwnSocketIsForgottenAllTheSame) {
+  const std::string message = MakeMessage(4, Bytes().U32(16).U32(0).U32(0).U32(0));
+  StartSession();
+  for (int i = 0; i < 32; ++i) Send(message, {client_.get()});  // As many as in one turn.
+  Turns();
+  client_.Reset();
+  RunUntil([&] { return !server_->connected(); });
+
+  client_ = Connect();
+  ASSERT_EQ(Ask(1, MakeVersion()).error, 0u);
+  Send(message.substr(0, 20), {client_.get()});
+  Turns();
+  client_.Reset();
+  Turns();
+  EXPECT_TRUE(server_->connected());  // Its socket is ours too now.
+  clock_.Advance(6 * kNsPerSecond);
+  RunUntil([&] { return !server_->connected(); });
+}
+
 TEST_F(DamageTest, AClientMayBeSilentAfterVersion) {
   StartSession();
   clock_.Advance(1000 * kNsPerSecond);
