@@ -21,6 +21,10 @@ struct Geometry {
   uint32_t physical_block_bytes = 512;  // A multiple of block_bytes.
   uint32_t metadata_bytes = 0;          // Per block; 0: none.
   bool metadata_interleaved = false;
+  // Of T10 protection information in the metadata, 1 to 3; 0: none. At its end, or its start.
+  uint8_t protection_type = 0;
+  bool protection_first = false;
+  bool checks_reference_tag = false, checks_guard = false;  // The device does, on its own.
   uint32_t optimal_boundary_blocks = 0;  // I/O that crosses a multiple of it is split. 0: none.
 
   // What one block takes in IoRequest::data.
@@ -122,6 +126,8 @@ class BlockDevice {
 
   // A JSON object with what only this kind of device has, as bdev_get_bdevs shows it.
   virtual std::string DriverSpecificJson() const { return "{}"; }
+  // The same of what it counts, as bdev_get_iostat shows it. Empty: nothing.
+  virtual std::string StatisticsJson() const { return {}; }
 
  protected:
   // Called on `reactor`, once per reactor, while the device is being registered.

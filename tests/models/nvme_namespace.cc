@@ -135,6 +135,7 @@ nvme::IdentifyZonedNamespace ModelNamespace::IdentifyZoned() const {
 
 void ModelNamespace::FillNguid(std::span<uint8_t, 16> nguid) const {
   static constexpr uint8_t kPrefix[] = {0x5c, 0x0f, 0xfe, 0x00, 0x11, 0x22, 0x33, 0x44};
+  std::fill(nguid.begin(), nguid.end(), uint8_t{0});
   std::copy(std::begin(kPrefix), std::end(kPrefix), nguid.begin());
   const Be32 number = nsid_;
   std::memcpy(nguid.data() + 12, &number, 4);
