@@ -87,7 +87,7 @@ class Inspector {
 
   Status AddNamespace(uint32_t nsid, Section& list) {
     auto id = std::make_unique<nvme::IdentifyNamespace>();
-    if (Status status = Identify(cns::kNamespace, nsid, 0, *id); !status.ok()) {
+    if (Status status = IdentifyNamespace(nsid, *id); !status.ok()) {
       if (options_.nsid != 0) return status;
       AddRefusal(list.AddElement(absl::StrFormat("Namespace %d", nsid)), status);
       return OkStatus();
@@ -102,6 +102,14 @@ class Inspector {
       if (IsZoned(identifiers)) AddZoned(nsid, id->nlbaf + 1u, into);
     }
     return OkStatus();
+  }
+
+  Status IdentifyNamespace(uint32_t nsid, nvme::IdentifyNamespace& id) {
+    RETURN_IF_ERROR(Identify(cns::kNamespace, nsid, 0, id));
+    // Of a namespace that could be there and is not, nothing but zeroes is told. Base §5.17.2.1.
+    const auto* bytes = reinterpret_cast<const uint8_t*>(&id);
+    const bool told = std::any_of(bytes, bytes + sizeof(id), [](uint8_t b) { return b != 0; });
+    return told ? OkStatus() : NoDevice("namespace %d is not active", nsid);
   }
 
   static bool IsZoned(std::span<const uint8_t> list) {

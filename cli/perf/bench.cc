@@ -220,7 +220,6 @@ void Bench::ShowProgress(uint64_t now_ns) {
 
 void Bench::Watch(const std::atomic<bool>& interrupt) {
   const uint64_t warm_ns = started_ns_ + options_.warmup_ns;
-  const uint64_t end_ns = options_.duration_ns > 0 ? warm_ns + options_.duration_ns : UINT64_MAX;
   bool warm = options_.warmup_ns == 0;
   while (!AllEnded()) {
     const uint64_t now_ns = clock_.NowNs();
@@ -229,6 +228,8 @@ void Bench::Watch(const std::atomic<bool>& interrupt) {
       measured_from_ns_ = now_ns;
       warm = true;
     }
+    const bool bounded = warm && options_.duration_ns > 0;
+    const uint64_t end_ns = bounded ? measured_from_ns_ + options_.duration_ns : UINT64_MAX;
     interrupted_ = interrupt.load(std::memory_order_relaxed);
     if (now_ns >= end_ns || interrupted_) return;
     if (progress_ != nullptr && now_ns - shown_ns_ >= kNsPerSecond) ShowProgress(now_ns);

@@ -93,7 +93,8 @@ def test_identify_knows_zones(model):
 
 def test_identify_says_what_is_not_there(model, tmp_path):
     model.start()
-    assert "Invalid Namespace" in model.run("pollux-identify", "-n", "7", code=1).stderr
+    assert "namespace 7 is not active" in model.run("pollux-identify", "-n", "7", code=1).stderr
+    assert "Invalid Namespace" in model.run("pollux-identify", "-n", "700", code=1).stderr
     model.stop()
     model.process = None
     assert str(tmp_path) in model.run("pollux-identify", code=1).stderr

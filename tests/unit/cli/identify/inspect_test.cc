@@ -22,7 +22,7 @@ class FakeAdmin final : public AdminChannel {
 
   FakeAdmin() {
     identify_[nvme::cns::kController] = [](const auto&, uint8_t*) {};
-    identify_[nvme::cns::kNamespace] = [](const auto&, uint8_t*) {};
+    identify_[nvme::cns::kNamespace] = [](const auto&, uint8_t* data) { data[0] = 1; };
     SetNamespaces({1});
   }
   // The list continues after the number that it is asked for.
@@ -97,6 +97,13 @@ TEST_F(InspectTest, ANamespaceThatWasAskedForAndIsRefusedIsAnError) {
   InspectOptions options;
   options.nsid = 7;
   EXPECT_FALSE(cli::Inspect(admin_, options).ok());
+}
+
+TEST_F(InspectTest, ANamespaceOfZeroesIsNotActive) {
+  admin_.identify_[nvme::cns::kNamespace] = [](const auto&, uint8_t*) {};
+  InspectOptions options;
+  options.nsid = 7;
+  EXPECT_EQ(cli::Inspect(admin_, options).status().message(), "namespace 7 is not active");
 }
 
 TEST_F(InspectTest, AListOfNamespacesMayHaveSeveralPages) {
