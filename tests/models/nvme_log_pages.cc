@@ -74,6 +74,7 @@ std::vector<std::byte> NvmeModel::LogPage(uint8_t id) {
     }
     case log_page::kError: {
       std::vector<std::byte> page(kErrorLogEntries * sizeof(ErrorLogEntry));
+      if (errors_.empty()) return page;  // memcpy() wants no null.
       std::memcpy(page.data(), errors_.data(), errors_.size() * sizeof(ErrorLogEntry));
       return page;
     }
