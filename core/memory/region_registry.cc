@@ -46,17 +46,22 @@ void RegionRegistry::Remove(const std::byte* address) {
 }
 
 Status RegionRegistry::Follow(Follower& follower) {
+  const int pins = follower.pins_pages() ? 1 : 0;
+  pinning_followers_ += pins;  // Before the first page is pinned.
   for (size_t told = 0; told < regions_.size(); ++told) {
     Status status = follower.OnRegionAdded(regions_[told]);
     if (status.ok()) continue;
     while (told-- > 0) follower.OnRegionRemoved(regions_[told]);
+    pinning_followers_ -= pins;
     return status;
   }
   followers_.push_back(&follower);
   return OkStatus();
 }
 
-void RegionRegistry::Unfollow(Follower& follower) { std::erase(followers_, &follower); }
+void RegionRegistry::Unfollow(Follower& follower) {
+  if (std::erase(followers_, &follower) > 0 && follower.pins_pages()) --pinning_followers_;
+}
 
 const Region* RegionRegistry::Find(const std::byte* address, size_t bytes) const {
   const auto begin = reinterpret_cast<uintptr_t>(address);

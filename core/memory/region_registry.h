@@ -1,4 +1,5 @@
 #pragma once
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -29,6 +30,9 @@ class RegionRegistry {
    public:
     virtual Status OnRegionAdded(const Region& region) = 0;
     virtual void OnRegionRemoved(const Region& region) = 0;
+    // Whether devices find the pages where they were when the region was added, as with VFIO: they
+    // must then stay, and are not exchanged for fresh ones.
+    virtual bool pins_pages() const { return false; }
 
    protected:
     ~Follower() = default;
@@ -44,10 +48,13 @@ class RegionRegistry {
   // The region that holds all of [address, address + bytes), or null.
   const Region* Find(const std::byte* address, size_t bytes) const;
   const std::vector<Region>& regions() const { return regions_; }
+  // Whether some follower pins pages. Any thread.
+  bool pages_are_pinned() const { return pinning_followers_.load(std::memory_order_acquire) > 0; }
 
  private:
   std::vector<Region> regions_;  // By address.
   std::vector<Follower*> followers_;
+  std::atomic<int> pinning_followers_{0};
 };
 
 }  // namespace pollux

@@ -99,9 +99,10 @@ void SharedPages::Zero(uint64_t offset, uint64_t bytes) {
   const uint64_t end = offset + bytes;
   const uint64_t first_page = RoundUp(offset, kOrdinaryPage);
   const uint64_t last_page = end / kOrdinaryPage * kOrdinaryPage;
-  // Hugepages stay: a hole gives up its reservation, and the next write could find no page.
+  // Hugepages stay: a hole gives up its reservation, and the next write could find no page. So do
+  // pages that a device was told of: it would go on with those that are not ours any more.
   const bool punch =
-      !huge_ && bytes >= kPunchBytesMin &&
+      !huge_ && bytes >= kPunchBytesMin && !registry_.pages_are_pinned() &&
       fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(first_page),
                 static_cast<off_t>(last_page - first_page)) == 0;
   if (!punch) {

@@ -28,6 +28,8 @@ class DmaMapper {
   virtual Result<Mapping> Map(const Region& region) = 0;
   // The device must not reach it any more when this returns. The device may be gone already.
   virtual void Unmap(const Region& region, const Mapping& mapping) = 0;
+  // See RegionRegistry::Follower.
+  virtual bool pins_pages() const { return false; }
 };
 
 // What the devices behind one DmaMapper see of our memory: follows the region registry, and answers
@@ -46,6 +48,7 @@ class DmaMap final : public RegionRegistry::Follower {
 
   Status OnRegionAdded(const Region& region) override;
   void OnRegionRemoved(const Region& region) override;
+  bool pins_pages() const override { return mapper_.pins_pages(); }
 
   // Old tables that some view still looks into.
   size_t retired_tables();

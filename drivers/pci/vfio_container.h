@@ -33,6 +33,7 @@ class VfioContainer final : public DmaMapper {
 
   Result<Mapping> Map(const Region& region) override;
   void Unmap(const Region& region, const Mapping& mapping) override;
+  bool pins_pages() const override { return true; }
 
  private:
   VfioContainer(const HostFiles& files, Kind kind, UniqueFd fd);

@@ -80,6 +80,25 @@ TEST_F(SharedPagesTest, ZeroingMuchGivesPagesBack) {
   EXPECT_EQ(ResidentBytes(), 0u);
 }
 
+// A device that does DMA finds pages, not addresses: a fresh page in the place of one that it was
+// told of would not be where it writes.
+TEST_F(SharedPagesTest, ZeroingMuchKeepsThePagesThatADeviceWasToldOf) {
+  class Pinning final : public RegionRegistry::Follower {
+    Status OnRegionAdded(const Region&) override { return OkStatus(); }
+    void OnRegionRemoved(const Region&) override {}
+    bool pins_pages() const override { return true; }
+  } device;
+  auto pages = Map(1 << 20);
+  ASSERT_TRUE(registry_.Follow(device).ok());
+  memset(pages->address(), 1, pages->bytes());
+  pages->Zero(0, pages->bytes());
+  EXPECT_TRUE(IsZero(pages->address(), pages->bytes()));
+  EXPECT_EQ(ResidentBytes(), 1u << 20);
+  registry_.Unfollow(device);
+  pages->Zero(0, pages->bytes());
+  EXPECT_EQ(ResidentBytes(), 0u);
+}
+
 TEST_F(SharedPagesTest, FallBackToOrdinaryPagesWithoutHugepages) {
   auto pages = Map(4096, /*huge=*/true);
   // Whether the machine has some is not ours to say; what we are told must be true.
