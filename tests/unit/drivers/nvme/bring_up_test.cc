@@ -189,6 +189,15 @@ TEST_F(BringUpTest, CanBeDetachedAtAnyMoment) {
   }
 }
 
+TEST_F(BringUpTest, IsDetachedAtOnceThoughTheDeviceIsNeverReady) {
+  device_options_.controller.ready_steps = NvmeModel::kNever;
+  AttachBegin();
+  Turns(5);
+  const uint64_t began = clock_.NowNs();
+  Detach();
+  EXPECT_LT(clock_.NowNs() - began, kNsPerSecond);
+}
+
 TEST_F(BringUpTest, RefusesADeviceWithQueuesOfOneEntry) {
   device_options_.controller.queue_entries_max = 1;
   ASSERT_EQ(Attach(), POLLUX_NVME_STATE_FAILED);
