@@ -55,10 +55,12 @@ class CommandFailed(Exception):
 
 class Nvme:
     """An NVMe SSD: a namespace for each size; `controller` and `namespace` are properties of QEMU's
-    devices nvme and nvme-ns. Its serial number is VM0, VM1, ... in the order given."""
+    devices nvme and nvme-ns. Its serial number is VM0, VM1, ... in the order given. `faults`: which
+    sector of 512 bytes fails, by the event of QEMU's blkdebug: {"read_aio": 16, "write_aio": 32}."""
 
-    def __init__(self, *sizes, controller="", namespace=""):
+    def __init__(self, *sizes, controller="", namespace="", faults=None):
         self.sizes = sizes
+        self.faults = faults or {}
         self.controller = controller
         self.namespace = namespace
 
@@ -164,12 +166,18 @@ class Guest:
             said += data
         return said.decode(errors="replace").removesuffix("(qemu) ")
 
-    def _drive(self, name, size):
+    def _drive(self, name, size, faults=None):
         path = self._directory / f"{name}.img"
         units = {"K": 2**10, "M": 2**20, "G": 2**30}
         with open(path, "wb") as image:
             image.truncate(int(size[:-1]) * units[size[-1]])
-        return ["-drive", f"file={path},if=none,id={name},format=raw,cache=writeback,discard=unmap"]
+        options = f"if=none,id={name},format=raw,cache=writeback"
+        if not faults:
+            return ["-drive", f"file={path},{options},discard=unmap"]
+        rules = self._directory / f"{name}.faults"
+        rule = '[inject-error]\nevent = "{}"\nerrno = "5"\nsector = "{}"\nonce = "off"\n'
+        rules.write_text("".join(rule.format(event, sector) for event, sector in faults.items()))
+        return ["-drive", f"file=blkdebug:{rules}:{path},{options}"]
 
     def _ssds(self):
         """Each behind a port of its own, where it may be unplugged and plugged in."""
@@ -179,7 +187,7 @@ class Guest:
             arguments += ["-device", f"pcie-root-port,id=port{number},chassis={number + 1},slot={number + 1}"]
             arguments += ["-device", f"nvme,id={name},serial=VM{number},bus=port{number}{ssd.controller}"]
             for nsid, size in enumerate(ssd.sizes, 1):
-                arguments += self._drive(f"{name}n{nsid}", size)
+                arguments += self._drive(f"{name}n{nsid}", size, ssd.faults)
                 properties = f"bus={name},nsid={nsid},drive={name}n{nsid}{ssd.namespace}"
                 arguments += ["-device", f"nvme-ns,{properties}"]
         for number, size in enumerate(self._spare_drives):
