@@ -16,7 +16,11 @@ class Turn {
    public:
     explicit Holder(Turn* turn) : turn_(turn) {}
     Holder(Holder&& other) noexcept : turn_(std::exchange(other.turn_, nullptr)) {}
-    Holder& operator=(Holder&&) = delete;
+    Holder& operator=(Holder&& other) noexcept {
+      GiveBack();
+      turn_ = std::exchange(other.turn_, nullptr);
+      return *this;
+    }
     ~Holder() { GiveBack(); }
     void GiveBack() {
       if (Turn* turn = std::exchange(turn_, nullptr)) turn->Next();

@@ -10,6 +10,8 @@ int JsonRpcCode(const Method& method, CallPhase phase, const Status& error) {
     const int declared = method.options.decode_error();
     return declared != 0 ? declared : kInvalidParams;
   }
+  const int of_field = method.options.field_error();
+  if (of_field != 0 && !DetailOf(error).field.empty()) return of_field;
   const int declared = method.options.failure();
   return declared != 0 ? declared : -ErrnoOf(error);
 }

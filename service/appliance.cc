@@ -218,6 +218,7 @@ Task<Status> Appliance::StartDataPlane() {
                          .mib = options_.mem_mib,
                          .needs = iscsi::MemoryNeeds(iscsi_options_, options_.cores.size())};
   memory.needs.push_back(FileDiskBuffersNeed(options_.cores.size()));
+  memory.needs.push_back(NvmeDiskBuffersNeed(options_.cores.size()));
   ASSIGN_OR_CO_RETURN(memory_, Memory::Start(memory, regions_));
 
   Reactors::Options reactors;
@@ -231,9 +232,17 @@ Task<Status> Appliance::StartDataPlane() {
   }
 
   ASSIGN_OR_CO_RETURN(file_disk_buffers_, MakeFileDiskBuffers(*memory_, reactors_->size()));
+  ASSIGN_OR_CO_RETURN(nvme_disk_buffers_, MakeNvmeDiskBuffers(*memory_, reactors_->size()));
   devices_ = std::make_unique<DeviceRegistry>(*reactors_);
   devices_->AddObserver(notifications_);
   handlers_->Observe(*devices_);
+  const NvmeEnvironment nvme{.control = control_,
+                             .reactors = *reactors_,
+                             .devices = *devices_,
+                             .regions = regions_,
+                             .buffers = *nvme_disk_buffers_};
+  nvme_ = std::make_unique<NvmeControllers>(nvme, &handlers_->nvme_observer());
+  CO_RETURN_IF_ERROR(nvme_->SetOptions(nvme_options_));
   iscsi::IscsiTarget::Environment environment{.control = control_,
                                               .reactors = *reactors_,
                                               .devices = *devices_,
@@ -261,6 +270,12 @@ Task<Status> Appliance::ApplySaved(rpc::SavedCall call) {
   rpc::Caller caller{.name = "replay", .replay = true};
   co_return (co_await dispatcher_->CallHandler(*method, std::move(request), std::move(caller)))
       .status();
+}
+
+Status Appliance::SetNvmeOptions(const NvmeOptions& options) {
+  if (nvme_ != nullptr) RETURN_IF_ERROR(nvme_->SetOptions(options));
+  nvme_options_ = options;
+  return OkStatus();
 }
 
 void Appliance::RetrySoon() {
@@ -305,6 +320,7 @@ std::vector<std::string> Appliance::Complaints() const {
 
 Task<void> Appliance::Stop() {
   stopping_ = true;
+  if (nvme_ != nullptr) nvme_->CancelConnects();
   if (initialisation_ == Initialisation::kRunning) co_await initialisation_ended_;
   initialised_.Set();
   if (handlers_ != nullptr) handlers_->EndWaits();
@@ -313,6 +329,7 @@ Task<void> Appliance::Stop() {
   if (rpc_server_ != nullptr) co_await rpc_server_->Stop(kRpcDrainNs);
   co_await tasks_.Drained();
   if (iscsi_ != nullptr) co_await iscsi_->Stop(kIscsiDrainNs);
+  if (nvme_ != nullptr) co_await nvme_->Stop();
   if (devices_ != nullptr) {
     for (BlockDevice* device : devices_->devices()) {
       const Status removed = co_await devices_->Unregister(device->name());
@@ -321,6 +338,7 @@ Task<void> Appliance::Stop() {
     handlers_->StopObserving(*devices_);
     devices_->RemoveObserver(notifications_);
   }
+  nvme_.reset();
   handlers_.reset();
   iscsi_.reset();
   devices_.reset();
@@ -332,6 +350,7 @@ Task<void> Appliance::Stop() {
     reactors_->Stop();
     reactors_.reset();
   }
+  nvme_disk_buffers_.reset();
   file_disk_buffers_.reset();
   memory_.reset();
   rpc_server_.reset();

@@ -11,6 +11,7 @@
 #include "core/reactors.h"
 #include "core/task_group.h"
 #include "core/uring/reactor_ring.h"
+#include "drivers/nvme_disk/nvme_controllers.h"
 #include "drivers/uring/file_disk.h"
 #include "rpc/dispatcher.h"
 #include "rpc/json_rpc_server.h"
@@ -59,14 +60,21 @@ class Appliance {
   DeviceRegistry& devices() { return *devices_; }
   Notifications& notifications() { return notifications_; }
   ReactorBuffers& file_disk_buffers() { return *file_disk_buffers_; }
+  NvmeControllers& nvme() { return *nvme_; }
   iscsi::IscsiTarget& iscsi() { return *iscsi_; }
   // Set by startup calls, used by Initialise.
   BdevOptions& bdev_options() { return bdev_options_; }
   iscsi::Options& iscsi_options() { return iscsi_options_; }
+  // In any state, as long as no controller is attached: EPERM then.
+  Status SetNvmeOptions(const NvmeOptions& options);
 
   // Set when the state is RUNTIME, or when there will be none since the appliance stops.
   Event& initialised() { return initialised_; }
   bool stopping() const { return stopping_; }
+  // Something that was pending may now be made.
+  void RetryPendingSoon() { RetrySoon(); }
+  // Runs a task that Stop() waits for.
+  void Spawn(Task<void> task) { tasks_.Spawn(std::move(task)); }
   uint64_t started_ns() const { return started_ns_; }
   // What is not as it should be, in words; empty when all is well.
   std::vector<std::string> Complaints() const;
@@ -100,14 +108,17 @@ class Appliance {
 
   BdevOptions bdev_options_;
   iscsi::Options iscsi_options_;
+  NvmeOptions nvme_options_;
 
   RegionRegistry regions_;
   std::unique_ptr<Memory> memory_;
   std::unique_ptr<Reactors> reactors_;
   std::vector<std::unique_ptr<ReactorRing>> rings_;
   std::unique_ptr<ReactorBuffers> file_disk_buffers_;
+  std::unique_ptr<ReactorBuffers> nvme_disk_buffers_;
   std::unique_ptr<DeviceRegistry> devices_;
   Notifications notifications_;
+  std::unique_ptr<NvmeControllers> nvme_;
   std::unique_ptr<iscsi::IscsiTarget> iscsi_;
   std::unique_ptr<Handlers> handlers_;
 

@@ -29,7 +29,13 @@ void Describe(BlockDevice& device, v1::BdevInfo& info) {
   if (geometry.metadata_bytes > 0) {
     info.set_md_size(geometry.metadata_bytes);
     info.set_md_interleave(geometry.metadata_interleaved);
-    info.set_dif_type(0);
+    info.set_dif_type(geometry.protection_type);
+    if (geometry.protection_type != 0) {
+      info.set_dif_is_head_of_md(geometry.protection_first);
+      info.mutable_enabled_dif_check_types()->set_reftag(geometry.checks_reference_tag);
+      info.mutable_enabled_dif_check_types()->set_guard(geometry.checks_guard);
+      info.set_dif_pi_format(0);
+    }
   }
   info.mutable_assigned_rate_limits();  // All zero: no limit.
   info.set_claimed(device.claim() != ClaimType::kNone);
@@ -153,6 +159,9 @@ Task<Result<v1::BdevGetIostatResponse>> BdevHandlers::GetIostat(v1::BdevGetIosta
       v1::BdevIostat* answer = response.add_bdevs();
       answer->set_name(device->name());
       Fill(statistics_.Of(*device, reactors), *answer);
+      if (std::string own = device->StatisticsJson(); !own.empty()) {
+        answer->set_driver_specific(std::move(own));
+      }
     }
   }
   std::vector<std::string> names;

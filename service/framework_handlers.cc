@@ -3,6 +3,9 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <fstream>
+#include <iterator>
+#include <map>
 
 #include "rpc/json_codec.h"
 #include "service/answers.h"
@@ -23,6 +26,19 @@ const std::vector<SubsystemInfo>& Subsystems() {
   static const std::vector<SubsystemInfo> subsystems = {
       {"bdev", {}, true}, {"scsi", {"bdev"}, false}, {"iscsi", {"scsi"}, true}};
   return subsystems;
+}
+
+// As hexadecimal digits; without the extended part where that is all zeroes.
+std::string ConfigSpaceOf(const std::string& address) {
+  constexpr size_t kConventionalBytes = 256;
+  std::ifstream file("/sys/bus/pci/devices/" + address + "/config", std::ios::binary);
+  std::string bytes(std::istreambuf_iterator<char>(file), {});
+  if (bytes.find_last_not_of('\0') < kConventionalBytes) bytes.resize(kConventionalBytes);
+  std::string digits;
+  for (const char byte : bytes) {
+    digits += absl::StrFormat("%02X", static_cast<unsigned char>(byte));
+  }
+  return digits;
 }
 
 int SignalNumber(v1::Signal signal) {
@@ -55,6 +71,7 @@ void FrameworkHandlers::Bind(rpc::Dispatcher& dispatcher) {
   dispatcher.Bind("framework_get_config", this, &FrameworkHandlers::GetConfig);
   dispatcher.Bind("framework_get_subsystems", this, &FrameworkHandlers::GetSubsystems);
   dispatcher.Bind("framework_get_reactors", this, &FrameworkHandlers::GetReactors);
+  dispatcher.Bind("framework_get_pci_devices", this, &FrameworkHandlers::GetPciDevices);
   dispatcher.SetStateHints("start with --wait-for-rpc, and call it before framework_start_init",
                            "call framework_start_init first");
 }
@@ -178,6 +195,25 @@ Task<Result<v1::FrameworkGetReactorsResponse>> FrameworkHandlers::GetReactors(
     thread->set_id(ThreadIdOfReactor(reactor->index()));
     thread->set_cpumask(CpumaskOf(*reactor));
     thread->set_elapsed(reactor->busy_ns() + reactor->idle_ns());
+  }
+  co_return response;
+}
+
+Task<Result<v1::FrameworkGetPciDevicesResponse>> FrameworkHandlers::GetPciDevices(
+    v1::FrameworkGetPciDevicesRequest) {
+  std::map<std::string, int> numa_nodes;  // By address.
+  for (NvmeControllerDisks* controller : appliance_.nvme().attached()) {
+    const pollux_nvme_transport_id& id = controller->attachment().id;
+    if (id.trtype != POLLUX_NVME_TRANSPORT_PCIE) continue;
+    numa_nodes[id.traddr] = controller->info().numa_node;
+  }
+  v1::FrameworkGetPciDevicesResponse response;
+  for (const auto& [address, numa_node] : numa_nodes) {
+    v1::PciDevice& device = *response.add_devices();
+    device.set_address(address);
+    device.set_type("pci");
+    device.set_numa_id(numa_node);
+    device.set_config_space(ConfigSpaceOf(address));
   }
   co_return response;
 }

@@ -25,6 +25,8 @@ class FrameworkHandlers {
       v1::FrameworkGetSubsystemsRequest request);
   Task<Result<v1::FrameworkGetReactorsResponse>> GetReactors(
       v1::FrameworkGetReactorsRequest request);
+  Task<Result<v1::FrameworkGetPciDevicesResponse>> GetPciDevices(
+      v1::FrameworkGetPciDevicesRequest request);
 
   Appliance& appliance_;
   const CoreTimesSince core_times_;  // Since the appliance was started.

@@ -7,6 +7,8 @@
 #include "service/iscsi_handlers.h"
 #include "service/log_handlers.h"
 #include "service/notify_handlers.h"
+#include "service/nvme_command_handlers.h"
+#include "service/nvme_handlers.h"
 #include "service/status_handlers.h"
 #include "service/thread_handlers.h"
 
@@ -19,6 +21,8 @@ struct Handlers::All {
         notify(appliance),
         bdev(appliance),
         disk(appliance),
+        nvme(appliance),
+        nvme_commands(appliance),
         iscsi(appliance),
         status(appliance) {}
 
@@ -28,6 +32,8 @@ struct Handlers::All {
   NotifyHandlers notify;
   BdevHandlers bdev;
   DiskHandlers disk;
+  NvmeHandlers nvme;
+  NvmeCommandHandlers nvme_commands;
   IscsiHandlers iscsi;
   StatusHandlers status;
 };
@@ -42,6 +48,8 @@ void Handlers::BindAll(rpc::Dispatcher& dispatcher) {
   all_->notify.Bind(dispatcher);
   all_->bdev.Bind(dispatcher);
   all_->disk.Bind(dispatcher);
+  all_->nvme.Bind(dispatcher);
+  all_->nvme_commands.Bind(dispatcher);
   all_->iscsi.Bind(dispatcher);
   all_->status.Bind(dispatcher);
 }
@@ -58,6 +66,11 @@ void Handlers::StopObserving(DeviceRegistry& devices) {
   devices.RemoveObserver(all_->bdev);
 }
 
-void Handlers::EndWaits() { all_->bdev.EndWaits(); }
+NvmeControllers::Observer& Handlers::nvme_observer() { return all_->nvme; }
+
+void Handlers::EndWaits() {
+  all_->bdev.EndWaits();
+  all_->nvme.EndHotplug();
+}
 
 }  // namespace pollux::service

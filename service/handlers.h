@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "core/block/device_registry.h"
+#include "drivers/nvme_disk/nvme_controllers.h"
 #include "rpc/dispatcher.h"
 
 namespace pollux::service {
@@ -23,6 +24,7 @@ class Handlers {
   void StopObserving(DeviceRegistry& devices);
   // Ends the calls that wait for something: the appliance stops.
   void EndWaits();
+  NvmeControllers::Observer& nvme_observer();
 
  private:
   struct All;

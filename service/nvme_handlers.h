@@ -1,0 +1,55 @@
+#pragma once
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "core/task.h"
+#include "drivers/nvme_disk/nvme_controllers.h"
+#include "pollux/v1/bdev_nvme.pb.h"
+#include "rpc/dispatcher.h"
+#include "service/nvme_hotplug.h"
+
+namespace pollux::service {
+
+class Appliance;
+
+// proto/pollux/v1/bdev_nvme.proto: controllers that come and go. What is asked of one that is there
+// is in nvme_command_handlers.h.
+//
+// An attach that was called takes its name, waits for the device without the turn, and publishes
+// the disks under it. One that is tried again because it was pending runs beside the replay, which
+// goes on without it.
+class NvmeHandlers final : public NvmeControllers::Observer {
+ public:
+  explicit NvmeHandlers(Appliance& appliance) : appliance_(appliance), hotplug_(appliance) {}
+  void Bind(rpc::Dispatcher& dispatcher);
+  // Nothing is attached by itself any more: the appliance stops.
+  void EndHotplug() { hotplug_.Stop(); }
+
+ private:
+  Task<Result<v1::BdevNvmeAttachControllerResponse>> Attach(
+      v1::BdevNvmeAttachControllerRequest request, rpc::Caller caller);
+  Task<Result<v1::BdevNvmeDetachControllerResponse>> Detach(
+      v1::BdevNvmeDetachControllerRequest request, rpc::Caller caller);
+  Task<Result<v1::BdevNvmeGetControllersResponse>> GetControllers(
+      v1::BdevNvmeGetControllersRequest request);
+  Task<Result<v1::BdevNvmeSetOptionsResponse>> SetOptions(v1::BdevNvmeSetOptionsRequest request);
+
+  Task<Result<v1::BdevNvmeSetHotplugResponse>> SetHotplug(v1::BdevNvmeSetHotplugRequest request);
+
+  // The rest of an attach whose name is reserved. On error nothing of it is left.
+  Task<Status> ConnectAndPublish(NvmeControllerDisks* controller, Turn::Holder* turn);
+  // Attaches a pending controller and takes it off the pending list, or says why it stays there.
+  Task<void> AttachPending(NvmeAttachment attachment);
+  Status BeginAttachPending(const NvmeAttachment& attachment);
+  // It is pending from now on, and its saved call attaches it when it is there again.
+  void OnControllerGone(const std::string& name, const Status& why) override;
+
+  Appliance& appliance_;
+  NvmeHotplug hotplug_;
+  std::set<std::string> attaching_;              // Pending ones, beside the replay.
+  std::map<std::string, Status> last_failures_;  // Of pending ones.
+};
+
+}  // namespace pollux::service

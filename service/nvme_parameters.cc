@@ -1,0 +1,156 @@
+#include "service/nvme_parameters.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "absl/strings/escaping.h"
+#include "drivers/nvme_disk/nvme_transport.h"
+
+namespace pollux::service {
+namespace {
+
+constexpr size_t kNameMax = 512;
+constexpr size_t kNqnMax = 223;
+
+// How long a lost connection is waited for: -1 is for ever, 0 not at all, and then the other two
+// are 0 as well.
+template <typename Request>
+Status CheckReconnecting(const Request& request) {
+  const int64_t loss = request.ctrlr_loss_timeout_sec();
+  const int64_t delay = request.reconnect_delay_sec();
+  const int64_t fail = request.fast_io_fail_timeout_sec();
+  if (loss < -1) return InvalidField("ctrlr_loss_timeout_sec", loss, "is -1 or more");
+  if (loss == 0) {
+    if (delay == 0 && fail == 0) return OkStatus();
+    return InvalidField("ctrlr_loss_timeout_sec", loss,
+                        "must not be 0 beside reconnect_delay_sec %d and "
+                        "fast_io_fail_timeout_sec %d",
+                        delay, fail);
+  }
+  if (delay == 0 || (loss > 0 && delay > loss)) {
+    return InvalidField("reconnect_delay_sec", delay, "is from 1 to ctrlr_loss_timeout_sec (%d)",
+                        loss);
+  }
+  if (fail != 0 && (fail < delay || (loss > 0 && fail > loss))) {
+    return InvalidField("fast_io_fail_timeout_sec", fail,
+                        "is 0, or from reconnect_delay_sec (%d) to ctrlr_loss_timeout_sec (%d)",
+                        delay, loss);
+  }
+  return OkStatus();
+}
+
+Status CheckAtMost(const char* field, uint64_t value, uint64_t max) {
+  if (value <= max) return OkStatus();
+  return InvalidField(field, value, "is at most %d", max);
+}
+
+Status CheckFamily(const std::string& adrfam) {
+  std::string lower = adrfam;
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
+  for (const char* known : {"ipv4", "ipv6", "ib", "fc", "intra_host", "intra-host"}) {
+    if (lower == known) return OkStatus();
+  }
+  return InvalidField("adrfam", adrfam, "is ipv4, ipv6, ib, fc or intra-host");
+}
+
+}  // namespace
+
+Result<NvmeOptions> NvmeOptionsOf(const v1::BdevNvmeSetOptionsRequest& request) {
+  RETURN_IF_ERROR(CheckReconnecting(request));
+  RETURN_IF_ERROR(CheckAtMost("arbitration_burst", request.arbitration_burst(), 7));
+  RETURN_IF_ERROR(CheckAtMost("low_priority_weight", request.low_priority_weight(), 255));
+  RETURN_IF_ERROR(CheckAtMost("medium_priority_weight", request.medium_priority_weight(), 255));
+  RETURN_IF_ERROR(CheckAtMost("high_priority_weight", request.high_priority_weight(), 255));
+  RETURN_IF_ERROR(CheckAtMost("transport_ack_timeout", request.transport_ack_timeout(), 255));
+  RETURN_IF_ERROR(CheckAtMost("transport_tos", request.transport_tos(), 255));
+  RETURN_IF_ERROR(
+      CheckAtMost("rdma_cm_event_timeout_ms", request.rdma_cm_event_timeout_ms(), 65535));
+  if (request.bdev_retry_count() < -1) {
+    return InvalidField("bdev_retry_count", request.bdev_retry_count(), "is -1 or more");
+  }
+  if (request.timeout_us() == 0 && request.timeout_admin_us() != 0) {
+    return InvalidField("timeout_admin_us", request.timeout_admin_us(),
+                        "needs a timeout_us that is not 0");
+  }
+  NvmeOptions options;
+  switch (request.action_on_timeout()) {
+    case v1::NVME_TIMEOUT_ACTION_RESET:
+      options.action_on_timeout = POLLUX_NVME_ON_TIMEOUT_RESET;
+      break;
+    case v1::NVME_TIMEOUT_ACTION_ABORT:
+      options.action_on_timeout = POLLUX_NVME_ON_TIMEOUT_ABORT;
+      break;
+    default:
+      options.action_on_timeout = POLLUX_NVME_ON_TIMEOUT_NOTHING;
+      break;
+  }
+  options.timeout_us = request.timeout_us();
+  options.timeout_admin_us = request.timeout_admin_us();
+  options.arbitration_burst = request.arbitration_burst();
+  options.low_priority_weight = request.low_priority_weight();
+  options.medium_priority_weight = request.medium_priority_weight();
+  options.high_priority_weight = request.high_priority_weight();
+  options.adminq_poll_period_us = request.nvme_adminq_poll_period_us();
+  options.bdev_retry_count = request.bdev_retry_count();
+  options.nvme_error_stat = request.nvme_error_stat();
+  return options;
+}
+
+Result<NvmeAttachment> NvmeAttachmentOf(const v1::BdevNvmeAttachControllerRequest& request) {
+  NvmeAttachment attachment;
+  if (request.name().empty() || request.name().size() > kNameMax) {
+    return InvalidField("name", request.name(), "has 1 to %d characters", kNameMax);
+  }
+  attachment.name = request.name();
+  ASSIGN_OR_RETURN(attachment.id, NvmeTransportId(request.trtype(), request.traddr()));
+  if (request.has_adrfam()) RETURN_IF_ERROR(CheckFamily(request.adrfam()));
+  if (request.hostnqn().size() > kNqnMax) {
+    return InvalidField("hostnqn", request.hostnqn(), "has at most %d characters", kNqnMax);
+  }
+  RETURN_IF_ERROR(CheckReconnecting(request));
+  if (request.num_io_queues() == 0 || request.num_io_queues() > 65535) {
+    return InvalidField("num_io_queues", request.num_io_queues(), "is from 1 to 65535");
+  }
+  if (request.max_bdevs() == 0) return InvalidField("max_bdevs", 0, "is 1 or more");
+  attachment.hostnqn = request.hostnqn();
+  attachment.prchk_reftag = request.prchk_reftag();
+  attachment.prchk_guard = request.prchk_guard();
+  attachment.num_io_queues = request.num_io_queues();
+  attachment.max_bdevs = request.max_bdevs();
+  return attachment;
+}
+
+Status CheckNvmePath(const v1::BdevNvmeDetachControllerRequest& request,
+                     const NvmeAttachment& attachment) {
+  if (request.has_trtype()) {
+    const char* name = NvmeTransportName(attachment.id);
+    if (strcasecmp(request.trtype().c_str(), name) != 0) {
+      return ErrorOfField(ENODEV, "trtype", request.trtype(), "the controller has no such path");
+    }
+  }
+  if (!request.has_traddr()) return OkStatus();
+  const Result<pollux_nvme_transport_id> asked =
+      NvmeTransportId(NvmeTransportName(attachment.id), request.traddr());
+  if (asked.ok() && strcmp(asked->traddr, attachment.id.traddr) == 0) return OkStatus();
+  return ErrorOfField(ENODEV, "traddr", request.traddr(), "the controller has no such path");
+}
+
+void DescribeTransport(const pollux_nvme_transport_id& id, v1::NvmeTransportId& into) {
+  into.set_trtype(NvmeTransportName(id));
+  into.set_traddr(id.traddr);
+}
+
+std::optional<std::string> DecodeBase64Url(const std::string& text) {
+  std::string bytes;
+  if (!absl::WebSafeBase64Unescape(text, &bytes)) return std::nullopt;
+  return bytes;
+}
+
+std::string EncodeBase64Url(const std::string& bytes) {
+  std::string text = absl::WebSafeBase64Escape(bytes);
+  while (text.size() % 4 != 0) text += '=';
+  return text;
+}
+
+}  // namespace pollux::service

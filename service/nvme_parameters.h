@@ -1,0 +1,24 @@
+#pragma once
+#include <optional>
+#include <string>
+
+#include "core/status.h"
+#include "drivers/nvme_disk/nvme_options.h"
+#include "pollux/v1/bdev_nvme.pb.h"
+
+namespace pollux::service {
+
+// From the messages of bdev_nvme.proto to what the driver takes, and back. Errors name the field.
+
+Result<NvmeOptions> NvmeOptionsOf(const v1::BdevNvmeSetOptionsRequest& request);
+Result<NvmeAttachment> NvmeAttachmentOf(const v1::BdevNvmeAttachControllerRequest& request);
+// ENODEV when the request names a path that the controller does not have.
+Status CheckNvmePath(const v1::BdevNvmeDetachControllerRequest& request,
+                     const NvmeAttachment& attachment);
+void DescribeTransport(const pollux_nvme_transport_id& id, v1::NvmeTransportId& into);
+
+// base64url (RFC 4648 §5), with padding or without. Nothing: it is not that.
+std::optional<std::string> DecodeBase64Url(const std::string& text);
+std::string EncodeBase64Url(const std::string& bytes);  // With padding, as SPDK has it.
+
+}  // namespace pollux::service
