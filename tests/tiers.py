@@ -24,6 +24,12 @@ PYTEST_TIMEOUT = 60 * 60
 # What one compiler may need. A job more would swap.
 JOB_BYTES = 1500 << 20
 
+# What tests from outside run.
+PROGRAMS = (
+    *("polluxd", "pollux", "pollux-identify", "pollux-perf"),
+    *("hello_nvme", "hello_nvme_cc", "pollux-nvme-model"),
+)
+
 # A build that failed shows this much of its output, which begins with the first error.
 BUILD_LINES = 120
 
@@ -247,7 +253,7 @@ def asan_unit(options):
 
 def asan_end_to_end(options):
     heading("end-to-end tests under the address and undefined-behaviour sanitizers")
-    return checked_build("asan", ("polluxd", "pollux"), lambda: pytest("asan", options, "tests/e2e"))
+    return checked_build("asan", PROGRAMS, lambda: pytest("asan", options, "tests/e2e"))
 
 
 def tsan_unit(options):
@@ -256,10 +262,11 @@ def tsan_unit(options):
 
 
 def vm(options):
-    heading("a Linux kernel as initiator, in an emulated machine")
-    if run(["tests/vm/build-guest"], BUILD_TIMEOUT) != 0:
-        return Count(failed=1)
-    programs = ("polluxd", "pollux")
+    heading("a Linux kernel as initiator, and with SSDs to drive, in an emulated machine")
+    for script in ("tests/vm/build-guest", "tests/vm/build-noiommu"):
+        if run([script], BUILD_TIMEOUT) != 0:
+            return Count(failed=1)
+    programs = (*PROGRAMS, "pollux_pci_probe", "pollux_nvme_probe")
     return checked_build("release", programs, lambda: pytest("release", options, "tests/vm"))
 
 
@@ -293,7 +300,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="unit tests and house tests only")
     parser.add_argument("--asan", action="store_true", help="unit and end-to-end tests under ASan and UBSan")
     parser.add_argument("--tsan", action="store_true", help="unit tests under TSan")
-    parser.add_argument("--vm", action="store_true", help="Linux's initiator in an emulated machine")
+    parser.add_argument("--vm", action="store_true", help="Linux's initiator, and SSDs, in an emulated machine")
     parser.add_argument("--nightly", action="store_true", help="everything, also what takes long")
     parser.add_argument("-k", metavar="EXPR", help="only tests whose name contains it (or pytest's expression)")
     options = parser.parse_args()
