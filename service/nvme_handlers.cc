@@ -67,7 +67,7 @@ Task<Status> NvmeHandlers::ConnectAndPublish(NvmeControllerDisks* controller, Tu
 
 // The replay has the turn, and shall not keep it for a slow device.
 Status NvmeHandlers::BeginAttachPending(const NvmeAttachment& attachment) {
-  if (!attaching_.contains(attachment.name)) {
+  if (!attaching_.contains(attachment.name) && !appliance_.stopping()) {
     appliance_.Spawn(AttachPending(attachment));
   }
   const auto failure = last_failures_.find(attachment.name);

@@ -106,11 +106,16 @@ Task<void> NvmeControllers::RemoveGone(std::string name, Status why) {
 Task<void> NvmeControllers::Stop() {
   CancelConnects();
   co_await tasks_.Drained();
-  while (!entries_.empty()) {
-    const std::string name = entries_.begin()->first;
-    const Status removed = co_await Remove(name);
-    CHECK(removed.ok(), "somebody removes a controller while all stops");
-  }
+  // All at once: each waits for its device.
+  std::vector<std::string> names;
+  for (const auto& [name, entry] : entries_) names.push_back(name);
+  for (std::string& name : names) tasks_.Spawn(RemoveLast(std::move(name)));
+  co_await tasks_.Drained();
+}
+
+Task<void> NvmeControllers::RemoveLast(std::string name) {
+  const Status removed = co_await Remove(name);
+  CHECK(removed.ok(), "somebody removes a controller while all stops");
 }
 
 }  // namespace pollux

@@ -60,6 +60,7 @@ class NvmeControllers final : private NvmeControllerDisks::Owner {
   };
   void OnControllerGone(NvmeControllerDisks& controller, Status why) override;
   Task<void> RemoveGone(std::string name, Status why);
+  Task<void> RemoveLast(std::string name);
 
   const NvmeEnvironment environment_;
   Observer* const observer_;
