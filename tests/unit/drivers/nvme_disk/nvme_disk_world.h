@@ -70,7 +70,7 @@ class NvmeDiskWorld : public testing::Test, public NvmeControllers::Observer {
 
   void Turn() {
     world_.Turn();
-    if (model_ != nullptr) model_->Step();
+    if (!model_life_.expired()) model_->Step();
     world_.clock.Advance(100 * kNsPerUs);
   }
   void Turns(int count) {
@@ -172,10 +172,15 @@ class NvmeDiskWorld : public testing::Test, public NvmeControllers::Observer {
   std::vector<std::string> gone_;
 
  private:
+  std::weak_ptr<int> model_life_;  // The device goes with its controller, within a turn.
+
   int AttachBegin(pollux_nvme_host* host, const pollux_nvme_transport_id* id,
                   const pollux_nvme_attach_options* options, pollux_nvme_controller** made) {
     auto device = std::make_unique<NvmeModelDevice>(device_, registry_);
     model_ = &device->model();
+    const auto life = std::make_shared<int>();
+    model_life_ = life;
+    model_->edit_data = [life](const auto&, auto) {};
     const auto attached = host->AttachDevice(std::move(device), *id, *options);
     if (!attached.ok()) return -ErrnoOf(attached.status());
     *made = *attached;
