@@ -10,9 +10,9 @@ FIO = (
 
 
 class Initiator:
-    def __init__(self, guest, port, target):
+    def __init__(self, guest, port, target, host=HOST):
         self._guest = guest
-        self._portal = f"{HOST}:{port}"
+        self._portal = f"{host}:{port}"
         self._target = target
         self._node = f"iscsiadm -m node -T {target} -p {self._portal}"
         guest.run("modprobe -a iscsi_tcp sd_mod; pgrep -x iscsid || iscsid")
