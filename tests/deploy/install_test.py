@@ -110,7 +110,7 @@ def test_a_program_is_built_with_the_cmake_package(prefix, tmp_path, languages, 
     (tmp_path / "CMakeLists.txt").write_text(project)
     flags = " ".join(sanitizers())
     run(
-        "cmake", "-S", tmp_path, "-B", tmp_path / "b", f"-DCMAKE_PREFIX_PATH={prefix}",
+        "cmake", "-G", "Ninja", "-S", tmp_path, "-B", tmp_path / "b", f"-DCMAKE_PREFIX_PATH={prefix}",
         f"-DCMAKE_C_FLAGS={flags}", f"-DCMAKE_CXX_FLAGS={flags}",
     )  # fmt: skip
     run("cmake", "--build", tmp_path / "b")
@@ -121,7 +121,7 @@ def test_another_version_is_refused(prefix, tmp_path):
     project = CMAKE_PROJECT.format(languages="C", source="none.c").replace("0.1 REQ", "0.2 REQ")
     (tmp_path / "CMakeLists.txt").write_text(project)
     done = subprocess.run(
-        ["cmake", "-S", tmp_path, "-B", tmp_path / "b", f"-DCMAKE_PREFIX_PATH={prefix}"],
+        ["cmake", "-G", "Ninja", "-S", tmp_path, "-B", tmp_path / "b", f"-DCMAKE_PREFIX_PATH={prefix}"],
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode != 0
