@@ -7,11 +7,11 @@ namespace {
 class IoCommandsTest : public testing::Test {
  protected:
   IoCommandsTest() { Describe(PlainFacts()); }
-  ~IoCommandsTest() override { Recorder::EndAll(*queue_); }
+  ~IoCommandsTest() override { QueueRecorder::EndAll(*queue_); }
 
   void Describe(const Namespace::Facts& facts) {
     ns_ = std::make_unique<pollux_nvme_namespace>(facts);
-    if (queue_ != nullptr) Recorder::EndAll(*queue_);
+    if (queue_ != nullptr) QueueRecorder::EndAll(*queue_);
     device_ = std::make_unique<QueueDevice>(1, uint16_t{64});
     queue_ = std::make_unique<pollux_nvme_queue>(device_->Parts(memory_.map()));
     queue_->Reopen();
@@ -69,7 +69,7 @@ class IoCommandsTest : public testing::Test {
   std::unique_ptr<pollux_nvme_namespace> ns_;
   std::unique_ptr<QueueDevice> device_;
   std::unique_ptr<pollux_nvme_queue> queue_;
-  Recorder request_;
+  QueueRecorder request_;
   iovec piece_{};
 };
 

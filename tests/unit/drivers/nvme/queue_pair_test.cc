@@ -21,19 +21,19 @@ class QueuePairTest : public testing::Test {
   std::unique_ptr<pollux_nvme_queue> queue_;
 
   QueuePairTest() { Make(device_.Parts(memory_.map())); }
-  ~QueuePairTest() override { Recorder::EndAll(*queue_); }
+  ~QueuePairTest() override { QueueRecorder::EndAll(*queue_); }
 
   void Make(const QueuePair::Parts& parts) {
     queue_ = std::make_unique<pollux_nvme_queue>(parts);
     queue_->Reopen();
   }
-  int TrySubmit(Recorder& command, uint8_t opc = io::kFlush, uint8_t fuse = 0) {
+  int TrySubmit(QueueRecorder& command, uint8_t opc = io::kFlush, uint8_t fuse = 0) {
     SubmissionEntry entry;
     entry.opc = opc;
     entry.flags = fuse;
     return queue_->Submit(*command.c(), entry, {});
   }
-  void Submit(Recorder& command, uint8_t opc = io::kFlush) {
+  void Submit(QueueRecorder& command, uint8_t opc = io::kFlush) {
     ASSERT_EQ(TrySubmit(command, opc), 0);
   }
   // Announces, and lets the device fetch.
@@ -50,21 +50,21 @@ class QueuePairTest : public testing::Test {
 };
 
 TEST_F(QueuePairTest, DeviceSeesNothingBeforeTheDoorbell) {
-  Recorder read;
+  QueueRecorder read;
   Submit(read);
   EXPECT_EQ(device_.Step(), 0u);
   EXPECT_EQ(Fetch(), 1u);
 }
 
 TEST_F(QueuePairTest, PollRingsForWhatWasSubmitted) {
-  Recorder read;
+  QueueRecorder read;
   Submit(read);
   EXPECT_EQ(queue_->Poll(0), 0);
   EXPECT_EQ(device_.Step(), 1u);
 }
 
 TEST_F(QueuePairTest, OneDoorbellAnnouncesABatch) {
-  std::array<Recorder, 5> commands;
+  std::array<QueueRecorder, 5> commands;
   for (auto& command : commands) Submit(command);
   EXPECT_EQ(Fetch(), 5u);
   queue_->Ring();
@@ -73,7 +73,7 @@ TEST_F(QueuePairTest, OneDoorbellAnnouncesABatch) {
 }
 
 TEST_F(QueuePairTest, CompletesOutOfOrder) {
-  Recorder first, second;
+  QueueRecorder first, second;
   Submit(first);
   Submit(second);
   Fetch();
@@ -87,7 +87,7 @@ TEST_F(QueuePairTest, CompletesOutOfOrder) {
 }
 
 TEST_F(QueuePairTest, ReportsTheDevicesStatus) {
-  Recorder command;
+  QueueRecorder command;
   Submit(command);
   Fetch();
   device_.Complete(0, 0x4281);
@@ -99,9 +99,9 @@ TEST_F(QueuePairTest, ReportsTheDevicesStatus) {
 }
 
 TEST_F(QueuePairTest, RefusesWhenFullAndChangesNothing) {
-  std::array<Recorder, kDepth - 1> held;
+  std::array<QueueRecorder, kDepth - 1> held;
   for (auto& command : held) Submit(command);
-  Recorder refused;
+  QueueRecorder refused;
   EXPECT_EQ(TrySubmit(refused), -EAGAIN);
   EXPECT_EQ(queue_->room(), 0u);
   EXPECT_EQ(Fetch(), held.size());
@@ -111,7 +111,7 @@ TEST_F(QueuePairTest, RefusesWhenFullAndChangesNothing) {
 }
 
 TEST_F(QueuePairTest, GoesRoundManyLapsFull) {
-  std::array<Recorder, kDepth - 1> commands;
+  std::array<QueueRecorder, kDepth - 1> commands;
   for (int lap = 0; lap < 1000; ++lap) {
     for (auto& command : commands) Submit(command);
     EXPECT_EQ(Fetch(), commands.size());
@@ -125,7 +125,7 @@ TEST_F(QueuePairTest, GoesRoundManyLapsFull) {
 
 TEST_F(QueuePairTest, NoIdentifierIsZeroOrReserved) {
   for (int i = 0; i < 3 * 65536; ++i) {
-    Recorder command;
+    QueueRecorder command;
     Submit(command);
     Fetch();
     ASSERT_NE(device_.held(0).cid, 0);
@@ -136,7 +136,7 @@ TEST_F(QueuePairTest, NoIdentifierIsZeroOrReserved) {
 }
 
 TEST_F(QueuePairTest, PollTakesNoMoreThanItIsAskedFor) {
-  std::array<Recorder, 5> commands;
+  std::array<QueueRecorder, 5> commands;
   for (auto& command : commands) Submit(command);
   Fetch();
   device_.CompleteAll();
@@ -146,7 +146,7 @@ TEST_F(QueuePairTest, PollTakesNoMoreThanItIsAskedFor) {
 }
 
 TEST_F(QueuePairTest, WhatCompletesMaySubmitAgain) {
-  Recorder command;
+  QueueRecorder command;
   command.then = [&] {
     if (command.calls < 3) Submit(command);
   };
@@ -160,7 +160,7 @@ TEST_F(QueuePairTest, WhatCompletesMaySubmitAgain) {
 }
 
 TEST_F(QueuePairTest, APollInsideAPollDoesNothing) {
-  Recorder first, second;
+  QueueRecorder first, second;
   int inner = -1;
   first.then = [&] { inner = queue_->Poll(0); };
   Submit(first);
@@ -173,14 +173,14 @@ TEST_F(QueuePairTest, APollInsideAPollDoesNothing) {
 
 TEST_F(QueuePairTest, CompletionDoorbellWaitsUntilEntriesRunOut) {
   for (int i = 0; i < 6; ++i) {  // Six entries taken, one command in flight: eight is the ring.
-    Recorder command;
+    QueueRecorder command;
     Submit(command);
     Fetch();
     device_.Complete(0);
     queue_->Poll(0);
     EXPECT_EQ(device_.cq_doorbell(), 0u) << i;
   }
-  Recorder first, second;
+  QueueRecorder first, second;
   Submit(first);
   Submit(second);
   Fetch();
@@ -199,7 +199,7 @@ TEST_F(QueuePairTest, SurvivesIdentifiersThatItNeverIssued) {
 }
 
 TEST_F(QueuePairTest, EveryWrongIdentifierIsAStray) {
-  Recorder command;
+  QueueRecorder command;
   Submit(command);
   Fetch();
   const uint16_t right = device_.held(0).cid;
@@ -215,14 +215,14 @@ TEST_F(QueuePairTest, EveryWrongIdentifierIsAStray) {
 }
 
 TEST_F(QueuePairTest, ASecondCompletionIsAStray) {
-  Recorder command;
+  QueueRecorder command;
   Submit(command);
   Fetch();
   const uint16_t cid = device_.held(0).cid;
   device_.Complete(0);
   device_.Post(kId, cid);
   EXPECT_EQ(queue_->Poll(0), 1);
-  Recorder next;
+  QueueRecorder next;
   Submit(next);
   Fetch();
   device_.Post(kId, cid);
@@ -233,7 +233,7 @@ TEST_F(QueuePairTest, ASecondCompletionIsAStray) {
 }
 
 TEST_F(QueuePairTest, ACompletionOfAnotherSubmissionQueueIsAStray) {
-  Recorder command;
+  QueueRecorder command;
   Submit(command);
   Fetch();
   device_.Post(kId + 1, device_.held(0).cid);
@@ -243,7 +243,7 @@ TEST_F(QueuePairTest, ACompletionOfAnotherSubmissionQueueIsAStray) {
 }
 
 TEST_F(QueuePairTest, AnEntryWithTheOldPhaseIsNotTaken) {
-  Recorder command;
+  QueueRecorder command;
   Submit(command);
   Fetch();
   device_.cq()[0].cid = device_.held(0).cid;
@@ -266,7 +266,7 @@ TEST_F(QueuePairTest, StraysWithoutEndDoNotHoldAPoll) {
 // --- The gate.
 
 TEST_F(QueuePairTest, AClosedQueueRefusesAndStillCompletes) {
-  Recorder command, refused;
+  QueueRecorder command, refused;
   Submit(command);
   Fetch();
   queue_->Close();
@@ -277,7 +277,7 @@ TEST_F(QueuePairTest, AClosedQueueRefusesAndStillCompletes) {
 }
 
 TEST_F(QueuePairTest, DrainingEndsEverythingOnce) {
-  std::array<Recorder, 3> commands;
+  std::array<QueueRecorder, 3> commands;
   for (auto& command : commands) Submit(command);
   Fetch();
   queue_->Close();
@@ -294,7 +294,7 @@ TEST_F(QueuePairTest, DrainingEndsEverythingOnce) {
 }
 
 TEST_F(QueuePairTest, WhatHadCompletedEndsAsTheDeviceSaid) {
-  Recorder done, lost;
+  QueueRecorder done, lost;
   Submit(done);
   Submit(lost);
   Fetch();
@@ -308,7 +308,7 @@ TEST_F(QueuePairTest, WhatHadCompletedEndsAsTheDeviceSaid) {
 }
 
 TEST_F(QueuePairTest, DrainsInBoundedPolls) {
-  std::array<Recorder, 5> commands;
+  std::array<QueueRecorder, 5> commands;
   for (auto& command : commands) Submit(command);
   queue_->Drain(POLLUX_NVME_ABORTED_BY_HOST);
   EXPECT_EQ(queue_->Poll(2), 2);
@@ -319,7 +319,7 @@ TEST_F(QueuePairTest, DrainsInBoundedPolls) {
 }
 
 TEST_F(QueuePairTest, WorksAnewAfterAReset) {
-  Recorder command;
+  QueueRecorder command;
   for (int reset = 0; reset < 20; ++reset) {
     for (int i = 0; i <= reset; ++i) {
       Submit(command);
@@ -337,7 +337,7 @@ TEST_F(QueuePairTest, WorksAnewAfterAReset) {
 }
 
 TEST_F(QueuePairTest, ACompletionThatComesAfterTheResetIsAStray) {
-  Recorder old, young;
+  QueueRecorder old, young;
   Submit(old);
   Fetch();
   const uint16_t cid = device_.held(0).cid;
@@ -365,7 +365,7 @@ TEST_F(QueuePairTest, WhatIsWrittenIntoADrainedQueueIsForgotten) {
   device_.Restart();
   queue_->Reopen();
   EXPECT_EQ(strays(), 1u);
-  Recorder command;
+  QueueRecorder command;
   Submit(command);
   Fetch();
   device_.Complete(0);
@@ -373,7 +373,7 @@ TEST_F(QueuePairTest, WhatIsWrittenIntoADrainedQueueIsForgotten) {
 }
 
 TEST_F(QueuePairTest, WhatEndsInADrainCannotSubmit) {
-  Recorder command;
+  QueueRecorder command;
   int error = 0;
   command.then = [&] { error = TrySubmit(command); };
   Submit(command);
@@ -384,7 +384,7 @@ TEST_F(QueuePairTest, WhatEndsInADrainCannotSubmit) {
 }
 
 TEST_F(QueuePairTest, ADeadQueueEndsEverythingAndStaysDead) {
-  Recorder command;
+  QueueRecorder command;
   Submit(command);
   Fetch();
   queue_->Kill(POLLUX_NVME_HOST_PATHING_ERROR);
@@ -403,13 +403,13 @@ TEST_F(QueuePairTest, ADeadQueueMayBeDrainedAndOpenedAgain) {
   ASSERT_EQ(queue_->gate(), QueuePair::Gate::kDrained);
   device_.Restart();
   queue_->Reopen();
-  Recorder command;
+  QueueRecorder command;
   Submit(command);
   EXPECT_EQ(Fetch(), 1u);
 }
 
 TEST_F(QueuePairTest, AQueueThatDiesWhileItDrainsIsDead) {
-  Recorder command;
+  QueueRecorder command;
   command.then = [&] { queue_->Kill(POLLUX_NVME_HOST_PATHING_ERROR); };
   Submit(command);
   queue_->Drain(POLLUX_NVME_ABORTED_BY_HOST);
@@ -419,7 +419,7 @@ TEST_F(QueuePairTest, AQueueThatDiesWhileItDrainsIsDead) {
 }
 
 TEST_F(QueuePairTest, AClosedQueueWritesNoDoorbellOnceItDrains) {
-  Recorder command;
+  QueueRecorder command;
   Submit(command);
   queue_->Drain(POLLUX_NVME_ABORTED_BY_HOST);
   queue_->Ring();
@@ -431,7 +431,7 @@ TEST_F(QueuePairTest, AClosedQueueWritesNoDoorbellOnceItDrains) {
 // --- Fused commands.
 
 TEST_F(QueuePairTest, OneDoorbellAnnouncesBothFusedCommands) {
-  Recorder before, compare, write;
+  QueueRecorder before, compare, write;
   Submit(before);
   ASSERT_EQ(TrySubmit(compare, io::kCompare, kFuseFirst), 0);
   EXPECT_EQ(Fetch(), 1u);
@@ -444,7 +444,7 @@ TEST_F(QueuePairTest, OneDoorbellAnnouncesBothFusedCommands) {
 }
 
 TEST_F(QueuePairTest, NothingComesBetweenFusedCommands) {
-  Recorder compare, write, other;
+  QueueRecorder compare, write, other;
   EXPECT_EQ(TrySubmit(write, io::kWrite, kFuseSecond), -EINVAL);
   ASSERT_EQ(TrySubmit(compare, io::kCompare, kFuseFirst), 0);
   EXPECT_EQ(TrySubmit(other), -EINVAL);
@@ -455,15 +455,15 @@ TEST_F(QueuePairTest, NothingComesBetweenFusedCommands) {
 }
 
 TEST_F(QueuePairTest, TheFirstOfTwoFusedCommandsNeedsRoomForBoth) {
-  std::array<Recorder, kDepth - 2> held;
+  std::array<QueueRecorder, kDepth - 2> held;
   for (auto& command : held) Submit(command);
-  Recorder compare;
+  QueueRecorder compare;
   EXPECT_EQ(TrySubmit(compare, io::kCompare, kFuseFirst), -EAGAIN);
   Submit(compare);
 }
 
 TEST_F(QueuePairTest, AFirstCommandWithoutItsSecondEndsWithTheDrain) {
-  Recorder compare;
+  QueueRecorder compare;
   ASSERT_EQ(TrySubmit(compare, io::kCompare, kFuseFirst), 0);
   queue_->Drain(POLLUX_NVME_ABORTED_BY_HOST);
   EXPECT_EQ(queue_->Poll(0), 1);
@@ -479,7 +479,7 @@ constexpr uint64_t kMs = 1'000'000;
 
 TEST_F(QueuePairTest, ATimeoutIsNotedOnce) {
   queue_->SetTimeout(100 * kMs, POLLUX_NVME_ON_TIMEOUT_NOTHING);
-  Recorder slow;
+  QueueRecorder slow;
   Submit(slow);
   Fetch();
   queue_->CheckTimeouts(1000 * kMs);
@@ -497,7 +497,7 @@ TEST_F(QueuePairTest, ATimeoutIsNotedOnce) {
 TEST_F(QueuePairTest, ASlotThatIsUsedAnewStartsAnew) {
   queue_->SetTimeout(100 * kMs, POLLUX_NVME_ON_TIMEOUT_RESET);
   for (uint64_t now = 1000; now < 5000; now += 60) {
-    Recorder command;
+    QueueRecorder command;
     Submit(command);
     Fetch();
     queue_->CheckTimeouts(now * kMs);
@@ -509,7 +509,7 @@ TEST_F(QueuePairTest, ASlotThatIsUsedAnewStartsAnew) {
 
 TEST_F(QueuePairTest, ATimeoutAsksForAnAbortAndThenForAReset) {
   queue_->SetTimeout(100 * kMs, POLLUX_NVME_ON_TIMEOUT_ABORT);
-  Recorder slow;
+  QueueRecorder slow;
   Submit(slow);
   Fetch();
   queue_->CheckTimeouts(1000 * kMs);
@@ -529,7 +529,7 @@ TEST_F(QueuePairTest, ATimeoutAsksForAnAbortAndThenForAReset) {
 
 TEST_F(QueuePairTest, OneAbortAtATime) {
   queue_->SetTimeout(100 * kMs, POLLUX_NVME_ON_TIMEOUT_ABORT);
-  Recorder first, second;
+  QueueRecorder first, second;
   Submit(first);
   Submit(second);
   Fetch();
@@ -546,7 +546,7 @@ TEST_F(QueuePairTest, OneAbortAtATime) {
 
 TEST_F(QueuePairTest, ATimeoutMayAskForAResetAtOnce) {
   queue_->SetTimeout(100 * kMs, POLLUX_NVME_ON_TIMEOUT_RESET);
-  Recorder slow;
+  QueueRecorder slow;
   Submit(slow);
   queue_->CheckTimeouts(0);
   queue_->CheckTimeouts(104 * kMs);
@@ -555,7 +555,7 @@ TEST_F(QueuePairTest, ATimeoutMayAskForAResetAtOnce) {
 }
 
 TEST_F(QueuePairTest, AbortsOnlyWhatIsInFlight) {
-  Recorder command, other;
+  QueueRecorder command, other;
   EXPECT_EQ(queue_->Abort(*command.c()), -ENOENT);
   Submit(command);
   Submit(other);
@@ -572,7 +572,7 @@ TEST_F(QueuePairTest, AbortsOnlyWhatIsInFlight) {
 }
 
 TEST_F(QueuePairTest, AWishDiesWithTheReset) {
-  Recorder command;
+  QueueRecorder command;
   Submit(command);
   ASSERT_EQ(queue_->Abort(*command.c()), 0);
   queue_->Close();
@@ -588,7 +588,7 @@ TEST_F(QueuePairTest, DoesNotSleepOverACompletion) {
   QueuePair::Parts parts = device_.Parts(memory_.map());
   parts.event_fd = event.get();
   Make(parts);
-  Recorder command;
+  QueueRecorder command;
   Submit(command);
   EXPECT_TRUE(queue_->PrepareSleep());
   uint64_t count = 0;
@@ -632,7 +632,7 @@ class ShadowTest : public QueuePairTest {
 };
 
 TEST_F(ShadowTest, RingsOnlyWhenTheEventIndexIsPassed) {
-  Recorder commands[3];
+  QueueRecorder commands[3];
   Submit(commands[0]);
   queue_->Ring();
   EXPECT_EQ(shadow(0), 1u);
@@ -649,7 +649,7 @@ TEST_F(ShadowTest, RingsOnlyWhenTheEventIndexIsPassed) {
 }
 
 TEST_F(ShadowTest, AnIndexThatWasPassedAsksForNothing) {
-  Recorder first, second;
+  QueueRecorder first, second;
   Submit(first);
   queue_->Ring();
   Submit(second);
@@ -661,7 +661,7 @@ TEST_F(ShadowTest, AnIndexThatWasPassedAsksForNothing) {
 TEST_F(ShadowTest, RingsAcrossTheEndOfTheRing) {
   // The device asks to be told of everything: its index is always the last tail that it saw.
   for (int i = 0; i < 100; ++i) {
-    Recorder command;
+    QueueRecorder command;
     Submit(command);
     queue_->Ring();
     ASSERT_EQ(device_.Step(), 1u) << i;
@@ -673,7 +673,7 @@ TEST_F(ShadowTest, RingsAcrossTheEndOfTheRing) {
 }
 
 TEST_F(ShadowTest, AreEmptyAfterADrain) {
-  Recorder command;
+  QueueRecorder command;
   Submit(command);
   queue_->Ring();
   shadow(2) = 5;
@@ -696,7 +696,7 @@ class InjectionTest : public QueuePairTest {
 
 TEST_F(InjectionTest, FailsACommandThatTheDeviceNeverSees) {
   Inject({.opc = io::kRead, .do_not_submit = true, .count = 1, .status = 0x281});
-  Recorder read, flush, next;
+  QueueRecorder read, flush, next;
   Submit(read, io::kRead);
   Submit(flush, io::kFlush);
   Submit(next, io::kRead);
@@ -715,7 +715,7 @@ TEST_F(InjectionTest, FailsACommandThatTheDeviceNeverSees) {
 TEST_F(InjectionTest, ReplacesTheDevicesStatus) {
   Inject({.opc = io::kWrite, .count = 0, .status = 0x280});
   for (int i = 0; i < 20; ++i) {
-    Recorder write;
+    QueueRecorder write;
     Submit(write, io::kWrite);
     EXPECT_EQ(Fetch(), 1u);
     device_.Complete(0, 0, 9);
@@ -727,14 +727,14 @@ TEST_F(InjectionTest, ReplacesTheDevicesStatus) {
 
 TEST_F(InjectionTest, IsNotAboutTheAdminQueue) {
   Inject({.admin = true, .opc = io::kWrite, .do_not_submit = true, .status = 0x280});
-  Recorder write;
+  QueueRecorder write;
   Submit(write, io::kWrite);
   EXPECT_EQ(Fetch(), 1u);
 }
 
 TEST_F(InjectionTest, HoldsACommandBack) {
   Inject({.opc = io::kRead, .timeout_us = 3600ull * 1000 * 1000, .count = 1});
-  Recorder read;
+  QueueRecorder read;
   Submit(read, io::kRead);
   Fetch();
   const uint16_t cid = device_.held(0).cid;
@@ -754,14 +754,14 @@ TEST_F(InjectionTest, EndsWhenItIsRemoved) {
   EXPECT_TRUE(injections_->Has(false, io::kRead));
   queue_->SetInjections(injections_->Without(false, io::kRead));
   queue_->Poll(0);
-  Recorder read;
+  QueueRecorder read;
   Submit(read, io::kRead);
   EXPECT_EQ(Fetch(), 1u);
 }
 
 TEST_F(InjectionTest, WhatFailsAndIsSubmittedAgainDoesNotHoldAPoll) {
   Inject({.opc = io::kRead, .do_not_submit = true, .status = 0x281});
-  Recorder read;
+  QueueRecorder read;
   read.then = [&] { Submit(read, io::kRead); };
   Submit(read, io::kRead);
   const int ended = queue_->Poll(0);
@@ -784,7 +784,7 @@ TEST(QueuePairThreads, ResetsUnderLoadEndEachCommandOnce) {
   std::atomic<bool> stop{false};
   uint64_t begun = 0, ended = 0;
   std::thread owner([&] {
-    std::array<Recorder, kCommands> commands;
+    std::array<QueueRecorder, kCommands> commands;
     std::array<bool, kCommands> busy{};
     for (size_t i = 0; i < kCommands; ++i) {
       commands[i].then = [&, i] { ++ended, busy[i] = false; };

@@ -143,7 +143,7 @@ class QueueDevice {
 
 // One command, and how it ended. What is in flight when a test ends outlives it here, until the
 // fixture has ended it as well.
-class Recorder {
+class QueueRecorder {
  public:
   pollux_nvme_request* c() { return state_.c(); }
 
