@@ -7,7 +7,7 @@ namespace {
 class IoCommandsTest : public testing::Test {
  protected:
   IoCommandsTest() { Describe(PlainFacts()); }
-  ~IoCommandsTest() override { QueueRecorder::EndAll(*queue_); }
+  ~IoCommandsTest() override { QueueRecorder::EndTest(*queue_); }
 
   void Describe(const Namespace::Facts& facts) {
     ns_ = std::make_unique<pollux_nvme_namespace>(facts);

@@ -21,7 +21,7 @@ class QueuePairTest : public testing::Test {
   std::unique_ptr<pollux_nvme_queue> queue_;
 
   QueuePairTest() { Make(device_.Parts(memory_.map())); }
-  ~QueuePairTest() override { QueueRecorder::EndAll(*queue_); }
+  ~QueuePairTest() override { QueueRecorder::EndTest(*queue_); }
 
   void Make(const QueuePair::Parts& parts) {
     queue_ = std::make_unique<pollux_nvme_queue>(parts);
