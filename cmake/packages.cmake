@@ -15,6 +15,7 @@ endfunction()
 
 pollux_package(abseil  absl_status absl_statusor absl_str_format absl_strings absl_flat_hash_map)
 pollux_package(uring   liburing)
+pollux_package(isal    libisal)
 pollux_package(sqlite  sqlite3)
 
 # Only DPDK's environment layer, linked statically: the shared one loads every driver that the machine

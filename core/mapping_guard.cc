@@ -1,4 +1,4 @@
-#include "drivers/pci/mmio_guard.h"
+#include "core/mapping_guard.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -14,11 +14,11 @@
 
 #include "core/check.h"
 
-namespace pollux::pci {
+namespace pollux {
 namespace {
 
 constexpr size_t kPageBytes = 4096;
-constexpr size_t kNoSlot = MmioGuard::kGuardsMax;
+constexpr size_t kNoSlot = MappingGuard::kGuardsMax;
 
 // A signal handler is given nothing but globals. They are written under `mutex`, and read by the
 // handler without: a range counts from the moment that its end is set.
@@ -27,7 +27,7 @@ struct Slot {
   std::atomic<uintptr_t> end{0};  // 0: free.
   std::atomic<bool> tripped{false};
 };
-std::array<Slot, MmioGuard::kGuardsMax> slots;
+std::array<Slot, MappingGuard::kGuardsMax> slots;
 std::mutex mutex;
 int ones_fd = -1;  // A page of all ones. Set before the handler is installed.
 struct sigaction previous;
@@ -96,7 +96,7 @@ Status Install() {
 
 }  // namespace
 
-Result<MmioGuard> MmioGuard::Protect(std::byte* begin, size_t bytes) {
+Result<MappingGuard> MappingGuard::Protect(std::byte* begin, size_t bytes) {
   const auto address = reinterpret_cast<uintptr_t>(begin);
   CHECK(address % kPageBytes == 0 && bytes % kPageBytes == 0 && bytes > 0);
   const std::lock_guard lock(mutex);
@@ -107,21 +107,22 @@ Result<MmioGuard> MmioGuard::Protect(std::byte* begin, size_t bytes) {
     slot.tripped.store(false, std::memory_order_relaxed);
     slot.begin.store(address, std::memory_order_relaxed);
     slot.end.store(address + bytes, std::memory_order_release);
-    return MmioGuard(i);
+    return MappingGuard(i);
   }
   return NoSpace("more than %d mapped pieces of BARs", kGuardsMax);
 }
 
-MmioGuard::MmioGuard(MmioGuard&& other) noexcept : slot_(std::exchange(other.slot_, kNoSlot)) {}
+MappingGuard::MappingGuard(MappingGuard&& other) noexcept
+    : slot_(std::exchange(other.slot_, kNoSlot)) {}
 
-MmioGuard::~MmioGuard() {
+MappingGuard::~MappingGuard() {
   if (slot_ == kNoSlot) return;
   const std::lock_guard lock(mutex);
   slots[slot_].end.store(0, std::memory_order_release);
 }
 
-bool MmioGuard::tripped() const {
+bool MappingGuard::tripped() const {
   return slot_ != kNoSlot && slots[slot_].tripped.load(std::memory_order_relaxed);
 }
 
-}  // namespace pollux::pci
+}  // namespace pollux

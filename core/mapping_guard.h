@@ -4,7 +4,7 @@
 
 #include "core/status.h"
 
-namespace pollux::pci {
+namespace pollux {
 
 // Makes access to a mapped BAR safe after its device was taken away.
 //
@@ -15,13 +15,13 @@ namespace pollux::pci {
 //
 // The handler is the process's, from the first guard on. A SIGBUS that hits no guarded page goes to
 // the handler that was there before, or kills the process as it would have.
-class MmioGuard {
+class MappingGuard {
  public:
   // Of [begin, begin + bytes), whole pages. ENOSPC with kGuardsMax of them in the process.
-  static Result<MmioGuard> Protect(std::byte* begin, size_t bytes);
-  MmioGuard(MmioGuard&& other) noexcept;
-  MmioGuard& operator=(MmioGuard&&) = delete;
-  ~MmioGuard();  // Before the memory is unmapped.
+  static Result<MappingGuard> Protect(std::byte* begin, size_t bytes);
+  MappingGuard(MappingGuard&& other) noexcept;
+  MappingGuard& operator=(MappingGuard&&) = delete;
+  ~MappingGuard();  // Before the memory is unmapped.
 
   // An access came too late. Any thread.
   bool tripped() const;
@@ -29,8 +29,8 @@ class MmioGuard {
   static constexpr size_t kGuardsMax = 1024;
 
  private:
-  explicit MmioGuard(size_t slot) : slot_(slot) {}
+  explicit MappingGuard(size_t slot) : slot_(slot) {}
   size_t slot_;
 };
 
-}  // namespace pollux::pci
+}  // namespace pollux

@@ -1,0 +1,19 @@
+#pragma once
+#include <array>
+#include <cstdint>
+#include <string>
+
+namespace pollux::nvmf {
+
+// Who a controller is, and whose: never changes. Its queues on all reactors share it.
+struct ControllerIdentity {
+  uint16_t cntlid = 0;
+  bool discovery = false;
+  std::string subnqn;
+  std::string hostnqn;
+  std::array<uint8_t, 16> hostid{};
+  uint32_t listener_id = 0;
+  size_t home = 0;  // Index of the reactor of its admin queue.
+};
+
+}  // namespace pollux::nvmf

@@ -1,0 +1,109 @@
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "core/intrusive_list.h"
+#include "core/status.h"
+#include "targets/nvmf/command.h"
+#include "targets/nvmf/controller_identity.h"
+
+namespace pollux::nvmf {
+
+class Controller;
+class Worker;
+struct ListenerView;
+class SubsystemView;
+
+// What a queue has counted: one writer, its reactor; readers load relaxed.
+struct QueueCounters {
+  std::atomic<uint64_t> reads{0}, writes{0}, others{0};
+  std::atomic<uint64_t> bytes_read{0}, bytes_written{0};
+  std::atomic<uint64_t> errors{0};
+};
+
+// A queue pair of a controller, carried by one connection of a transport, on one reactor: the
+// transport hands over commands and gets completions. It begins as nobody's; the Connect command
+// makes it a controller's admin queue or one of its I/O queues. Base §3.3, §6.3.
+//
+//   kNew --Connect--> kConnecting --+--> kAdmin --+
+//     ^                  |          +--> kIo -----+
+//     +----refused-------+                        |
+//     any of them --Close()--> kClosing --nothing in flight, target has let go--> kEnded
+class Queue {
+ public:
+  enum class State : uint8_t { kNew, kConnecting, kAdmin, kIo, kClosing, kEnded };
+
+  // The transport's connection.
+  class Carrier {
+   public:
+    // The target wants the connection closed (`reason` is for the log). The carrier closes it and
+    // then calls Close(). `when_sent`: what is queued may leave first.
+    virtual void OnEndWanted(const char* reason, bool when_sent) = 0;
+    // After Close(): the last call. The carrier may destroy the queue from here.
+    virtual void OnQueueEnded() = 0;
+    // For nvmf_subsystem_get_qpairs and the log.
+    virtual std::string peer_address() const = 0;
+    virtual std::string peer_port() const = 0;
+
+   protected:
+    ~Carrier() = default;
+  };
+
+  // What the transport grants: `depth_max` entries at most are asked for by Connect.
+  struct Limits {
+    uint16_t admin_depth_max = 128;
+    uint16_t io_depth_max = 128;
+    uint32_t in_capsule_bytes = 8192;    // IOCCSZ of I/O queues, without the 64 of the entry.
+    uint32_t io_bytes_max = 128 * 1024;  // MDTS
+    uint16_t io_queues_max = 127;
+  };
+
+  Queue(Worker& worker, Carrier& carrier, uint32_t listener_id, Limits limits);
+  ~Queue();  // In kNew or kEnded.
+
+  // Takes a command. What is wrong with it comes back as its completion.
+  void Start(Command& command);
+  // The connection is gone: commands in flight are abandoned. OnQueueEnded follows, later.
+  void Close();
+  // By the target, on the queue's reactor: asks the carrier to end.
+  void End(const char* reason);
+
+  State state() const { return state_; }
+  uint16_t qid() const { return qid_; }
+  // Entries, as Connect asked; 0 before.
+  uint32_t depth() const { return depth_; }
+  bool sq_flow_control() const { return sq_flow_control_; }
+  size_t in_flight() const { return commands_.size(); }
+  const QueueCounters& counters() const { return counters_; }
+  // Null before Connect.
+  const ControllerIdentity* controller() const { return identity_.get(); }
+  Worker& worker() { return worker_; }
+  const Limits& limits() const { return limits_; }
+  Carrier& carrier() { return carrier_; }
+
+ private:
+  friend class Command;
+  friend class Execution;
+  friend class Controller;
+  friend class Connector;
+
+  Worker& worker_;
+  Carrier& carrier_;
+  const uint32_t listener_id_;
+  const Limits limits_;
+  State state_ = State::kNew;
+  uint16_t qid_ = 0;
+  uint32_t depth_ = 0;
+  uint16_t sqhd_ = 0;
+  bool sq_flow_control_ = true;
+  std::shared_ptr<const ControllerIdentity> identity_;
+  SubsystemView* view_ = nullptr;
+  const ListenerView* listener_ = nullptr;
+  std::unique_ptr<Controller> controller_;  // Of an admin queue.
+  IntrusiveList<Command, &Command::node_> commands_;
+  QueueCounters counters_;
+};
+
+}  // namespace pollux::nvmf
