@@ -40,7 +40,7 @@ class PciDevice {
   virtual void Write32(int bar, uint64_t offset, uint32_t value) = 0;
   virtual void Write64(int bar, uint64_t offset, uint64_t value) = 0;
   // Where [offset, offset + bytes) may be accessed directly for as long as the device lives, also
-  // after it is gone (see MmioGuard). Null: by the calls above only.
+  // after it is gone (see MappingGuard). Null: by the calls above only.
   virtual std::byte* MapBar(int bar, uint64_t offset, size_t bytes) = 0;
 
   // --- DMA.

@@ -45,8 +45,8 @@ std::vector<RegionInfo::Area> MappableAreas(const RegionInfo& info,
   return areas;
 }
 
-VfioBar::Mapping::Mapping(Area mapped, std::byte* at, MmioGuard mmio_guard)
-    : area(mapped), address(at), guard(std::move(mmio_guard)) {}
+VfioBar::Mapping::Mapping(Area mapped, std::byte* at, MappingGuard mapping_guard)
+    : area(mapped), address(at), guard(std::move(mapping_guard)) {}
 
 VfioBar::Mapping::Mapping(Mapping&& other) noexcept
     : area(other.area),
@@ -67,7 +67,8 @@ Result<VfioBar> VfioBar::Open(int device_fd, const RegionInfo& info, std::option
     void* const address = mmap(nullptr, area.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, device_fd,
                                static_cast<off_t>(info.offset + area.offset));
     if (address == MAP_FAILED) continue;  // It is read and written then.
-    Result<MmioGuard> guard = MmioGuard::Protect(static_cast<std::byte*>(address), area.bytes);
+    Result<MappingGuard> guard =
+        MappingGuard::Protect(static_cast<std::byte*>(address), area.bytes);
     if (!guard.ok()) {
       munmap(address, area.bytes);
       return guard.status();

@@ -4,8 +4,8 @@
 #include <optional>
 #include <vector>
 
+#include "core/mapping_guard.h"
 #include "core/status.h"
-#include "drivers/pci/mmio_guard.h"
 #include "drivers/pci/vfio_info.h"
 
 namespace pollux::pci {
@@ -33,14 +33,14 @@ class VfioBar {
  private:
   class Mapping {
    public:
-    Mapping(Area area, std::byte* address, MmioGuard guard);
+    Mapping(Area area, std::byte* address, MappingGuard guard);
     Mapping(Mapping&& other) noexcept;
     Mapping& operator=(Mapping&&) = delete;
     ~Mapping();
 
     Area area;
     std::byte* address;
-    std::optional<MmioGuard> guard;
+    std::optional<MappingGuard> guard;
   };
   // Of what is mapped.
   std::byte* Find(uint64_t offset, size_t bytes) const;

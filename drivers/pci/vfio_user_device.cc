@@ -115,7 +115,7 @@ Status VfioUserDevice::MapAreas(const VfioUserClient::DeviceRegion& region, Bar&
       continue;
     }
     const std::span<std::byte> pages = mapped.memory.mapped();
-    ASSIGN_OR_RETURN(MmioGuard guard, MmioGuard::Protect(pages.data(), pages.size()));
+    ASSIGN_OR_RETURN(MappingGuard guard, MappingGuard::Protect(pages.data(), pages.size()));
     mapped.guard.emplace(std::move(guard));
     mapped_bytes_ += area.bytes;
     bar.areas.push_back(std::move(mapped));

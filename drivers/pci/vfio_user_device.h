@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "core/mapping_guard.h"
 #include "core/memory/region_registry.h"
 #include "core/vfio_user/file_mapping.h"
 #include "drivers/pci/dma_map.h"
-#include "drivers/pci/mmio_guard.h"
 #include "drivers/pci/pci_device.h"
 #include "drivers/pci/vfio_user_client.h"
 
@@ -48,7 +48,7 @@ class VfioUserDevice final : public PciDevice, private DmaMapper {
   struct MappedArea {
     uint64_t offset, bytes;  // In the BAR.
     vfio_user::FileMapping memory;
-    std::optional<MmioGuard> guard;  // For a server that makes its file shorter.
+    std::optional<MappingGuard> guard;  // For a server that makes its file shorter.
   };
   struct Bar {
     uint64_t bytes = 0;

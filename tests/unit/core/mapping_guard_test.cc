@@ -1,4 +1,4 @@
-#include "drivers/pci/mmio_guard.h"
+#include "core/mapping_guard.h"
 
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -13,7 +13,7 @@
 #include "core/mmio.h"
 #include "core/unique_fd.h"
 
-namespace pollux::pci {
+namespace pollux {
 namespace {
 
 constexpr size_t kPage = 4096;
@@ -38,9 +38,9 @@ class Registers {
   UniqueFd fd_{memfd_create("registers", MFD_CLOEXEC)};
 };
 
-TEST(MmioGuardTest, WhatIsTakenAwayReadsAsAllOnes) {
+TEST(MappingGuardTest, WhatIsTakenAwayReadsAsAllOnes) {
   Registers registers;
-  const Result<MmioGuard> guard = MmioGuard::Protect(registers.begin, 4 * kPage);
+  const Result<MappingGuard> guard = MappingGuard::Protect(registers.begin, 4 * kPage);
   ASSERT_TRUE(guard.ok());
   MmioWrite<uint32_t>(registers.begin, 7);
   EXPECT_FALSE(guard->tripped());
@@ -52,11 +52,11 @@ TEST(MmioGuardTest, WhatIsTakenAwayReadsAsAllOnes) {
   EXPECT_TRUE(guard->tripped());
 }
 
-TEST(MmioGuardTest, AWriteEndsNowhere) {
+TEST(MappingGuardTest, AWriteEndsNowhere) {
   Registers first;
   Registers second;
-  const Result<MmioGuard> guards[] = {MmioGuard::Protect(first.begin, 4 * kPage),
-                                      MmioGuard::Protect(second.begin, 4 * kPage)};
+  const Result<MappingGuard> guards[] = {MappingGuard::Protect(first.begin, 4 * kPage),
+                                         MappingGuard::Protect(second.begin, 4 * kPage)};
   first.TakeAway();
   second.TakeAway();
   MmioWrite<uint32_t>(first.begin + kPage, 7);
@@ -64,10 +64,10 @@ TEST(MmioGuardTest, AWriteEndsNowhere) {
   EXPECT_EQ(MmioRead<uint32_t>(second.begin + kPage), 0xffffffffu);  // A page of its own.
 }
 
-TEST(MmioGuardTest, ThreadsHitItTogether) {
+TEST(MappingGuardTest, ThreadsHitItTogether) {
   for (int round = 0; round < 50; ++round) {
     Registers registers;
-    const Result<MmioGuard> guard = MmioGuard::Protect(registers.begin, 4 * kPage);
+    const Result<MappingGuard> guard = MappingGuard::Protect(registers.begin, 4 * kPage);
     registers.TakeAway();
     std::atomic<int> wrong{0};
     auto access = [&](size_t first) {
@@ -83,16 +83,16 @@ TEST(MmioGuardTest, ThreadsHitItTogether) {
   }
 }
 
-TEST(MmioGuardTest, PlacesAreUsedAgain) {
+TEST(MappingGuardTest, PlacesAreUsedAgain) {
   Registers registers;
   for (int round = 0; round < 2; ++round) {
-    std::vector<MmioGuard> guards;
-    for (size_t i = 0; i < MmioGuard::kGuardsMax; ++i) {
-      Result<MmioGuard> guard = MmioGuard::Protect(registers.begin, kPage);
+    std::vector<MappingGuard> guards;
+    for (size_t i = 0; i < MappingGuard::kGuardsMax; ++i) {
+      Result<MappingGuard> guard = MappingGuard::Protect(registers.begin, kPage);
       ASSERT_TRUE(guard.ok()) << i;
       guards.push_back(*std::move(guard));
     }
-    EXPECT_EQ(ErrnoOf(MmioGuard::Protect(registers.begin, kPage).status()), ENOSPC);
+    EXPECT_EQ(ErrnoOf(MappingGuard::Protect(registers.begin, kPage).status()), ENOSPC);
   }
 }
 
@@ -104,29 +104,29 @@ bool Died(int status) { return WIFSIGNALED(status) || WEXITSTATUS(status) != 0; 
 void HitUnguarded() {
   Registers guarded;
   Registers unguarded;
-  Result<MmioGuard> guard = MmioGuard::Protect(guarded.begin, 4 * kPage);
+  Result<MappingGuard> guard = MappingGuard::Protect(guarded.begin, 4 * kPage);
   unguarded.TakeAway();
   MmioRead<uint32_t>(unguarded.begin);
 }
 
-TEST(MmioGuardDeathTest, AnUnguardedPageKillsAsEver) {
+TEST(MappingGuardDeathTest, AnUnguardedPageKillsAsEver) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(HitUnguarded(), Died, "");
 }
 
-TEST(MmioGuardDeathTest, AGuardThatEndedGuardsNothing) {
+TEST(MappingGuardDeathTest, AGuardThatEndedGuardsNothing) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(
       {
         Registers registers;
-        { const Result<MmioGuard> guard = MmioGuard::Protect(registers.begin, 4 * kPage); }
+        { const Result<MappingGuard> guard = MappingGuard::Protect(registers.begin, 4 * kPage); }
         registers.TakeAway();
         MmioRead<uint32_t>(registers.begin);
       },
       Died, "");
 }
 
-TEST(MmioGuardDeathTest, AHandlerThatWasThereBeforeStillHears) {
+TEST(MappingGuardDeathTest, AHandlerThatWasThereBeforeStillHears) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(
       {
@@ -139,4 +139,4 @@ TEST(MmioGuardDeathTest, AHandlerThatWasThereBeforeStillHears) {
 }
 
 }  // namespace
-}  // namespace pollux::pci
+}  // namespace pollux
