@@ -11,8 +11,8 @@
 
 The machine is QEMU without KVM: it boots in 5 s where it is alone, and does 2 to 10 MB/s of I/O over
 TCP. Seconds mean nothing in it. In the guest 10.0.2.2 is 127.0.0.1 of the host, and nothing else can
-be reached. Its root is thrown away at the end; guests do not disturb one another. `build-guest` makes
-the image, and guest/functions holds what scripts may call.
+be reached; `forward` lets the host reach ports of the guest. Its root is thrown away at the end; guests
+do not disturb one another. `build-guest` makes the image, and guest/functions holds what scripts may call.
 """
 
 import base64
@@ -28,6 +28,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 CACHE = pathlib.Path(os.environ.get("POLLUX_VM_CACHE") or HERE / "cache")
 HOST = "10.0.2.2"
+ADDRESS = "10.0.2.15"  # The guest's own.
 
 BOOT_SECONDS_MAX = 120  # 5 s alone, 11 s beside four compilers.
 KERNEL_LINES = 40  # Of the kernel log, in the message of a guest that died.
@@ -68,10 +69,20 @@ class Nvme:
 class Guest:
     """`iommu`: an Intel one, with interrupt remapping. `hugepages`: of 2 MiB, reserved at boot.
     `host_root`: the host's file system, read-only, at /host. `spare_drives`: sizes of drives spare0,
-    spare1, ... for devices that the monitor adds."""
+    spare1, ... for devices that the monitor adds. `forward`: which port of 127.0.0.1 of the host reaches
+    which port of the guest: {40001: 4420}."""
 
     def __init__(
-        self, memory_mib=1024, cpus=2, *, iommu=False, hugepages=0, host_root=False, nvme=(), spare_drives=()
+        self,
+        memory_mib=1024,
+        cpus=2,
+        *,
+        iommu=False,
+        hugepages=0,
+        host_root=False,
+        nvme=(),
+        spare_drives=(),
+        forward=None,
     ):
         self._memory_mib = memory_mib
         self._cpus = cpus
@@ -80,6 +91,7 @@ class Guest:
         self._host_root = host_root
         self._nvme = list(nvme)
         self._spare_drives = list(spare_drives)
+        self._forward = dict(forward or {})
         self._monitor = None
         self._directory = None
         self._process = None
@@ -196,6 +208,9 @@ class Guest:
 
     def _qemu(self):
         parameters = KERNEL_PARAMETERS
+        network = "user,id=net" + "".join(
+            f",hostfwd=tcp:127.0.0.1:{outside}-{ADDRESS}:{inside}" for outside, inside in self._forward.items()
+        )
         iommu, host_root = [], []
         if self._iommu:
             parameters += " intel_iommu=on"
@@ -221,7 +236,7 @@ class Guest:
             *("-chardev", f"socket,id=commands,path={self._directory}/commands"),
             *("-device", "virtio-serial-pci"),
             *("-device", "virtserialport,chardev=commands,name=commands"),
-            *("-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="),
+            *("-netdev", network, "-device", "virtio-net-pci,netdev=net,romfile="),
             *("-chardev", f"socket,id=monitor,path={self._directory}/monitor,server=on,wait=off"),
             *("-mon", "monitor,mode=readline"),
             *host_root,
