@@ -13,7 +13,8 @@ struct ControllerIdentity {
   std::string hostnqn;
   std::array<uint8_t, 16> hostid{};
   uint32_t listener_id = 0;
-  size_t home = 0;  // Index of the reactor of its admin queue.
+  std::string local_address;  // That the host came to; may be empty.
+  size_t home = 0;            // Index of the reactor of its admin queue.
 };
 
 }  // namespace pollux::nvmf

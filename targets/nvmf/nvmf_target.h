@@ -147,8 +147,11 @@ class NvmfTarget {
   Task<Status> DeleteSubsystem(std::string nqn);
   std::vector<SubsystemInfo> subsystems() const;
 
-  Task<Status> AddListener(std::string nqn, ListenAddress address, nvme::AnaState state,
-                           bool secure_channel);
+  // Opens the address, or uses it with the other subsystems that have it. Answers it with the port
+  // that the kernel chose where "0" was asked for. EEXIST: the subsystem has it already; with
+  // `retry`, one of those that could not be opened is tried again.
+  Task<Result<ListenAddress>> AddListener(std::string nqn, ListenAddress address,
+                                          nvme::AnaState state, bool secure_channel, bool retry);
   // Controllers that came through it end.
   Task<Status> RemoveListener(std::string nqn, ListenAddress address);
   // `group` 0: all of them, in one change. Hosts hear of it.

@@ -46,6 +46,9 @@ class Queue {
     // For nvmf_subsystem_get_qpairs and the log.
     virtual std::string peer_address() const = 0;
     virtual std::string peer_port() const = 0;
+    // The address of ours that the host came to, numeric: what discovery shows of a listener on all
+    // addresses. Empty where there is no such thing.
+    virtual std::string local_address() const { return {}; }
 
    protected:
     ~Carrier() = default;
@@ -69,6 +72,9 @@ class Queue {
   void Close();
   // By the target, on the queue's reactor: asks the carrier to end.
   void End(const char* reason);
+  // By the target, for the Abort command: ends the command of this identifier as soon as the device
+  // allows, with Command Abort Requested. False: there is none, or it cannot be stopped.
+  bool Abort(uint16_t cid);
 
   State state() const { return state_; }
   uint16_t qid() const { return qid_; }
@@ -79,6 +85,8 @@ class Queue {
   const QueueCounters& counters() const { return counters_; }
   // Null before Connect.
   const ControllerIdentity* controller() const { return identity_.get(); }
+  // Of an admin queue; null otherwise.
+  const Controller* admin_controller() const { return controller_.get(); }
   Worker& worker() { return worker_; }
   const Limits& limits() const { return limits_; }
   Carrier& carrier() { return carrier_; }

@@ -68,6 +68,7 @@ struct SubsystemFacts {
   uint32_t dmrsl = 0;  // Blocks of one DSM range; 0: no limit.
   uint8_t wzsl = 0;    // Log2 of the pages of one Write Zeroes; 0: no limit.
   bool multipath = true;
+  std::array<uint16_t, 3> crdt{};  // Command Retry Delay Times, in units of 100 ms; 0: none.
 };
 
 // What controllers of a subsystem hear. Base §5.2, figure 150
