@@ -26,7 +26,7 @@ struct Pdu {
   uint32_t rest = 0;
   uint32_t data_bytes() const { return static_cast<uint32_t>(data.size()) + rest; }
   // Of a PDU that is whole here: false when its data digest is wrong. Otherwise the owner learns
-  // that from EndData().
+  // that from DataEnd.
   bool digest_ok = true;
 };
 
@@ -36,14 +36,17 @@ struct Pdu {
 // Bytes are received into a read-ahead buffer, so that one system call brings many PDUs, and
 // headers and short data are used where they lie. Data of more than kWholeBytesMax that is not all
 // there comes in two pieces: what was read ahead, then `rest` bytes that the owner receives
-// straight to their place (streaming() > 0 until Streamed() has counted them).
+// straight to their place (streaming() > 0 until Streamed() has counted them), then a DataEnd.
 //
 // It checks what is so for every PDU of its type: PDU types for this end, HLEN, PDO and its
-// alignment, PLEN against HLEN, PDO, data and digests, flags that go with the digests agreed, and
-// the digests themselves.
+// alignment, PLEN against HLEN, PDO, data and digests, DATAL against PLEN, flags that go with the
+// digests agreed, and the digests themselves. Reserved bits and fields are not looked at.
+//
+// Invariant: begin_ <= end_; [begin_, end_) is received and not yet returned.
 class PduReader {
  public:
   static constexpr size_t kWholeBytesMax = 8192;
+  static constexpr size_t kBufferBytesMin = 2 * kWholeBytesMax;
   enum class End { kController, kHost };  // Whose reader it is.
 
   // `plen_max` bounds every PDU: more is a violation.
@@ -57,7 +60,8 @@ class PduReader {
   };
   void Agree(Agreed agreed);
 
-  // Where to receive next, never empty; behind the streamed bytes, if there are some.
+  // Where to receive next, never empty; behind the streamed bytes, if there are some. The owner has
+  // called Next() until it wanted more.
   std::span<std::byte> Space();
   void Received(size_t bytes);
 
@@ -67,19 +71,24 @@ class PduReader {
   void Streamed(std::span<const std::byte> where);
 
   // The next PDU. NeedMore while streaming, and until the digest behind streamed data is there.
+  // After a violation there is nothing more to be had.
   struct DataEnd {
     bool digest_ok;
   };  // Comes once after the `rest` of a PDU, before the next one.
   std::variant<NeedMore, Pdu, DataEnd, Violation> Next();
 
  private:
-  const End end_;
+  std::variant<NeedMore, Pdu, DataEnd, Violation> EndOfData();
+
+  const End side_;
   const size_t capacity_;
   const uint32_t plen_max_;
   const std::unique_ptr<std::byte[]> buffer_;
   Agreed agreed_;
-  size_t begin_ = 0, end_of_data_ = 0;
+  size_t begin_ = 0, end_ = 0;
   uint32_t streaming_ = 0;
+  bool data_ends_ = false;  // Streamed data is owed its DataEnd.
+  uint32_t crc_ = 0;        // Of the data streamed so far.
 };
 
 }  // namespace pollux::nvme_tcp
