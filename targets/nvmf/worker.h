@@ -8,6 +8,7 @@
 #include "core/memory/buffer_pool.h"
 #include "core/reactors.h"
 #include "core/task.h"
+#include "core/task_group.h"
 #include "targets/nvmf/controller_identity.h"
 #include "targets/nvmf/queue.h"
 #include "targets/nvmf/subsystem_view.h"
@@ -54,6 +55,14 @@ class ControlSide {
                            uint16_t cid) = 0;
   // The Namespace Write Protection feature; a status of NVMe. Base §5.27.1.30
   virtual Task<uint16_t> SetWriteProtection(std::string subnqn, uint32_t nsid, bool on) = 0;
+  // Controller reset and shutdown: the I/O queues of the controller end, wherever they are, and
+  // have left when this is done. Its admin queue stays. Base §3.7.2
+  virtual Task<void> EndIoQueues(std::shared_ptr<const ControllerIdentity> identity) = 0;
+  // How many I/O queues it has, on all reactors.
+  virtual size_t IoQueuesOf(const ControllerIdentity& identity) = 0;
+  // Identifiers of the subsystem's controllers, in increasing order: all of them for nsid 0,
+  // otherwise those whose hosts see the namespace. Base §5.17, CNS 12h and 13h
+  virtual std::vector<uint16_t> ControllersOf(const std::string& subnqn, uint32_t nsid) = 0;
 
  protected:
   ~ControlSide() = default;
@@ -84,6 +93,8 @@ class Worker {
     return bytes <= kSmallBufferBytes ? environment_.small_buffers : environment_.large_buffers;
   }
   LogLimiter& log() { return log_; }
+  // Commands that wait for the control loop. Each ends its command, so none outlives its queue.
+  TaskGroup& tasks() { return tasks_; }
 
   // Null when this reactor has not heard of it.
   SubsystemView* FindView(const std::string& subnqn);
@@ -100,6 +111,7 @@ class Worker {
   std::map<std::string, std::unique_ptr<SubsystemView>, std::less<>> views_;
   std::vector<Queue*> queues_;
   LogLimiter log_{environment_.reactor, "nvmf", "queues"};
+  TaskGroup tasks_;
 };
 
 }  // namespace pollux::nvmf
