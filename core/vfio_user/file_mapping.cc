@@ -26,10 +26,12 @@ uint64_t AlignmentOf(const struct stat& file) {
 }  // namespace
 
 FileMapping::~FileMapping() {
+  guard_.reset();
   if (!mapped_.empty()) CHECK(munmap(mapped_.data(), mapped_.size()) == 0);
 }
 
-int FileMapping::Map(int fd, uint64_t offset, uint64_t bytes, int access) {
+int FileMapping::Map(int fd, uint64_t offset, uint64_t bytes, int access, MappingGuard::Cover cover,
+                     int bell) {
   struct stat file {};
   if (fstat(fd, &file) != 0) return errno;
   const auto file_bytes = static_cast<uint64_t>(file.st_size);
@@ -48,6 +50,10 @@ int FileMapping::Map(int fd, uint64_t offset, uint64_t bytes, int access) {
   FileMapping mapping;
   mapping.mapped_ = {static_cast<std::byte*>(base), length};
   mapping.address_ = mapping.mapped_.data() + before;
+  Result<MappingGuard> guard =
+      MappingGuard::Protect(mapping.mapped_.data(), mapping.mapped_.size(), cover, bell);
+  if (!guard.ok()) return ErrnoOf(guard.status());
+  mapping.guard_.emplace(*std::move(guard));
   *this = std::move(mapping);
   return 0;
 }

@@ -67,8 +67,8 @@ Result<VfioBar> VfioBar::Open(int device_fd, const RegionInfo& info, std::option
     void* const address = mmap(nullptr, area.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, device_fd,
                                static_cast<off_t>(info.offset + area.offset));
     if (address == MAP_FAILED) continue;  // It is read and written then.
-    Result<MappingGuard> guard =
-        MappingGuard::Protect(static_cast<std::byte*>(address), area.bytes);
+    Result<MappingGuard> guard = MappingGuard::Protect(static_cast<std::byte*>(address), area.bytes,
+                                                       MappingGuard::Cover::kOnesPage);
     if (!guard.ok()) {
       munmap(address, area.bytes);
       return guard.status();

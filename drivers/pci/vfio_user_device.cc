@@ -100,23 +100,20 @@ Status VfioUserDevice::FindRegions(uint32_t count) {
   return OkStatus();
 }
 
-// What cannot be mapped is reached by messages. So are huge pages: the guard lays a small page over
-// one that is gone, and that cannot be done there.
+// What cannot be mapped is reached by messages. So are huge pages: a page of ones cannot be laid
+// over one of them.
 Status VfioUserDevice::MapAreas(const VfioUserClient::DeviceRegion& region, Bar& bar) {
   const int access = (region.readable ? PROT_READ : 0) | (region.writable ? PROT_WRITE : 0);
   for (const VfioUserClient::Area& area : region.areas) {
     if (area.bytes > kMappedBytesMax - mapped_bytes_ || IsHuge(region.file)) continue;
     MappedArea mapped{.offset = area.offset, .bytes = area.bytes};
-    const int error =
-        mapped.memory.Map(region.file.get(), region.file_offset + area.offset, area.bytes, access);
+    const int error = mapped.memory.Map(region.file.get(), region.file_offset + area.offset,
+                                        area.bytes, access, MappingGuard::Cover::kOnesPage);
     if (error != 0) {
       LogWarning("pci", "an area of the vfio-user server at %s cannot be mapped: %s", name(),
                  strerror(error));
       continue;
     }
-    const std::span<std::byte> pages = mapped.memory.mapped();
-    ASSIGN_OR_RETURN(MappingGuard guard, MappingGuard::Protect(pages.data(), pages.size()));
-    mapped.guard.emplace(std::move(guard));
     mapped_bytes_ += area.bytes;
     bar.areas.push_back(std::move(mapped));
   }
@@ -202,7 +199,7 @@ void VfioUserDevice::Write64(int bar, uint64_t offset, uint64_t value) {
 Status VfioUserDevice::gone() {
   for (const Bar& bar : bars_) {
     for (const MappedArea& area : bar.areas) {
-      if (!area.guard->tripped()) continue;
+      if (!area.memory.tripped()) continue;
       return client_->Break(NoDevice("the vfio-user server at %s took its registers away", name()));
     }
   }

@@ -1,11 +1,9 @@
 #pragma once
 #include <array>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "core/mapping_guard.h"
 #include "core/memory/region_registry.h"
 #include "core/vfio_user/file_mapping.h"
 #include "drivers/pci/dma_map.h"
@@ -48,7 +46,6 @@ class VfioUserDevice final : public PciDevice, private DmaMapper {
   struct MappedArea {
     uint64_t offset, bytes;  // In the BAR.
     vfio_user::FileMapping memory;
-    std::optional<MappingGuard> guard;  // For a server that makes its file shorter.
   };
   struct Bar {
     uint64_t bytes = 0;
