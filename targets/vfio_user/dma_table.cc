@@ -80,7 +80,7 @@ int DmaTable::MapFile(const UniqueFd& file, Entry& entry) {
   if (region.bytes > kMappedBytesMax - mapped_bytes_) return ENOMEM;
   const int access = (region.readable ? PROT_READ : 0) | (region.writable ? PROT_WRITE : 0);
   const int error = entry.mapping.Map(file.get(), entry.offset, region.bytes, access,
-                                      MappingGuard::Cover::kZeros);
+                                      MappingGuard::Cover::kZeros, bell_);
   if (error != 0) return error;
   region.address = entry.mapping.address();
   mapped_bytes_ += region.bytes;

@@ -19,7 +19,9 @@ class DmaTable {
   // others of this process find no addresses any more.
   static constexpr uint64_t kMappedBytesMax = uint64_t{16} << 40;
 
-  explicit DmaTable(uint32_t regions_max) : regions_max_(regions_max) {}
+  // A client may also take away what it has given: then the device finds zeros instead, and `bell`
+  // (an eventfd, borrowed; -1: none) is rung.
+  DmaTable(uint32_t regions_max, int bell) : regions_max_(regions_max), bell_(bell) {}
 
   struct Request {
     DmaRegion region;  // But for its address.
@@ -71,6 +73,7 @@ class DmaTable {
   int MapFile(const UniqueFd& file, Entry& entry);
 
   const uint32_t regions_max_;
+  const int bell_;
   std::vector<Entry> entries_;  // By IOVA.
   uint64_t mapped_bytes_ = 0;
   mutable size_t last_ = 0;  // Of the last hit: most accesses follow their like.

@@ -1,7 +1,9 @@
 #include "targets/vfio_user/server.h"
 
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <utility>
@@ -35,11 +37,13 @@ class SocketServer final : public Server, private Listener::Owner, private FdHan
         device_(device),
         loop_(loop),
         facts_(FactsOf(device)),
-        dma_(options_.dma_regions_max),
+        bell_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+        dma_(options_.dma_regions_max, bell_.get()),
         interrupts_(facts_.irqs, loop) {}
   ~SocketServer() override { CHECK(!socket_.valid(), "a server was not closed"); }
 
   Status Listen() {
+    if (!bell_.valid()) return ErrorOfErrno(errno, "no event descriptor for a vfio-user server");
     ASSIGN_OR_RETURN(listener_, Listener::Unix(loop_, options_.path, *this));
     return OkStatus();
   }
@@ -68,6 +72,18 @@ class SocketServer final : public Server, private Listener::Owner, private FdHan
   }
   void OnReady(uint32_t /*events*/) override { news_.Pulse(); }
 
+  // The device met memory that the client had taken away.
+  class Alarm final : public FdHandler {
+   public:
+    explicit Alarm(SocketServer& server) : server_(server) {}
+    void OnReady(uint32_t /*events*/) override { server_.OnMemoryLost(); }
+
+   private:
+    SocketServer& server_;
+  };
+  void OnMemoryLost();
+  void ClearBell();
+
   Task<void> Serve();
   Task<void> ServeMessages();
   // The device lets go of each region before it is removed.
@@ -84,6 +100,9 @@ class SocketServer final : public Server, private Listener::Owner, private FdHan
   ServedDevice& device_;
   Loop& loop_;
   const DeviceFacts facts_;
+  const UniqueFd bell_;  // Rung by whatever thread met lost memory.
+  Alarm alarm_{*this};
+  bool memory_lost_ = false;
   DmaTable dma_;
   Interrupts interrupts_;
   std::unique_ptr<Listener> listener_;
@@ -103,16 +122,34 @@ void SocketServer::Unwatch() {
   if (std::exchange(watched_, false)) loop_.Unwatch(socket_.get(), *this);
 }
 
+void SocketServer::ClearBell() {
+  uint64_t count = 0;
+  [[maybe_unused]] const ssize_t got = read(bell_.get(), &count, sizeof(count));
+}
+
+void SocketServer::OnMemoryLost() {
+  ClearBell();
+  if (std::exchange(memory_lost_, true)) return;
+  LogNotice("vfio_user", "%s: the client took memory away that the device was using",
+            options_.path);
+  news_.Pulse();
+}
+
 // One client, from its connection until the device has forgotten it.
 Task<void> SocketServer::Serve() {
   LogInfo("vfio_user", "%s: a client connected", options_.path);
   device_.OnClientConnected();
-  if (Watch()) co_await ServeMessages();
+  const bool alarmed = loop_.Watch(bell_.get(), EPOLLIN, alarm_).ok();
+  if (alarmed && Watch()) co_await ServeMessages();
   Unwatch();
   shutdown(socket_.get(), SHUT_RDWR);  // It learns now that nothing follows.
 
   interrupts_.DropEventfds();
   co_await Unmap(dma_.regions());
+  // From here on nothing of this client's can ring.
+  if (alarmed) loop_.Unwatch(bell_.get(), alarm_);
+  ClearBell();
+  memory_lost_ = false;
   device_.OnClientGone();
   device_.Reset();
   LogInfo("vfio_user", "%s: the client is gone", options_.path);
@@ -132,7 +169,7 @@ Task<void> SocketServer::ServeMessages() {
       {.payload_bytes_max = Session::PayloadBytesMax(limits), .fds_max = options_.fds_max});
   uint64_t deadline_ns = loop_.NowNs() + kPatienceNs;
   int messages = 0;
-  while (!closing_) {
+  while (!closing_ && !memory_lost_) {
     const Outcome outcome =
         messages < kMessagesPerTurnMax ? reader.Read(socket_.get()) : Outcome::kAgain;
     if (outcome == Outcome::kEnd) co_return;
@@ -189,7 +226,7 @@ Task<bool> SocketServer::SendRest(std::span<const std::byte> rest, std::span<con
   const uint64_t deadline_ns = loop_.NowNs() + kPatienceNs;
   loop_.Rewatch(socket_.get(), EPOLLOUT, *this);
   int error = EAGAIN;
-  while (error == EAGAIN && !closing_) {
+  while (error == EAGAIN && !closing_ && !memory_lost_) {
     const bool heard = co_await news_.Until(deadline_ns);
     if (!heard) {
       LogNotice("vfio_user", "%s: the client does not take its answers", options_.path);

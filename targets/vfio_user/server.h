@@ -12,7 +12,8 @@ namespace pollux::vfio_user {
 
 // A device at a Unix socket, by the vfio-user protocol, version 0.x. One client at a time; another
 // waits in the backlog. A client may die at any point, and the next one finds the device reset.
-// Whatever it sends costs its own connection at most.
+// Whatever it sends costs its own connection at most; so does memory that it takes away, by making
+// the file shorter: the device reads zeros there until the connection has ended.
 class Server {
  public:
   struct Options {

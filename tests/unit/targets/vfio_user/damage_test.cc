@@ -1,6 +1,8 @@
 // Clients that are slow, silent, hostile, or die.
 #include <sys/wait.h>
 
+#include <thread>
+
 #include "tests/unit/targets/vfio_user/server_fixture.h"
 
 namespace pollux::vfio_user {
@@ -333,6 +335,115 @@ TEST_F(DamageTest, ClientsThatAreKilledLeaveNothingBehind) {
   EXPECT_EQ(OpenDescriptors(), open);
   client_ = Connect();
   EXPECT_EQ(Ask(1, MakeVersion()).error, 0u);
+}
+
+// --- Memory that the client takes away.
+
+class LostDmaTest : public DamageTest {
+ protected:
+  void MapTwoPages() {
+    ASSERT_EQ(ErrorOf(2, DmaMap(0x10000, 8192), {memory_.get()}), 0u);
+    address_ = server_->Memory(0x10000, 8192, true);
+    ASSERT_NE(address_, nullptr);
+    std::memset(address_, 7, 8192);
+  }
+  void TakeAway(off_t left = 0) { ASSERT_EQ(ftruncate(memory_.get(), left), 0); }
+  int Read(size_t offset) const {
+    return static_cast<int>(*const_cast<const volatile std::byte*>(address_ + offset));
+  }
+
+  UniqueFd memory_ = MakeMemory(8192);
+  std::byte* address_ = nullptr;
+};
+
+TEST_F(LostDmaTest, CostsItsOwnConnection) {
+  StartSession();
+  MapTwoPages();
+  TakeAway(4096);
+  EXPECT_EQ(Read(0), 7);
+  ExpectAlive();  // Nobody missed it yet.
+  EXPECT_EQ(Read(4096), 0);
+  *address_ = std::byte{1};  // What the device still does is of no consequence.
+  RunUntil([&] { return !server_->connected(); });
+  EXPECT_TRUE(ServerHungUp());
+  ExpectServesTheNext();
+}
+
+TEST_F(LostDmaTest, LeavesOtherServersAlone) {
+  ScratchDevice other_device;
+  StartSession();
+  MapTwoPages();
+  std::unique_ptr<Server> first = std::move(server_);
+  path_ += ".other";
+  auto second = Server::Listen({.path = path_}, other_device, loop_);
+  ASSERT_TRUE(second.ok());
+  server_ = *std::move(second);
+  UniqueFd first_client = std::exchange(client_, Connect());
+  ASSERT_EQ(Ask(1, MakeVersion()).error, 0u);
+  const UniqueFd kept = MakeMemory(4096);
+  ASSERT_EQ(ErrorOf(2, DmaMap(0x10000, 4096), {kept.get()}), 0u);
+
+  TakeAway();
+  EXPECT_EQ(Read(100), 0);
+  RunUntil([&] { return !first->connected(); });
+  ExpectAlive();
+  *server_->Memory(0x10000, 1, true) = std::byte{5};
+  char back = 0;
+  EXPECT_EQ(pread(kept.get(), &back, 1, 0), 1);
+  EXPECT_EQ(back, 5);
+
+  client_.Reset();
+  Close();
+  server_ = std::move(first);
+}
+
+TEST_F(LostDmaTest, IsFoundByAnyThread) {
+  StartSession();
+  MapTwoPages();
+  TakeAway();
+  std::thread reactor([&] { EXPECT_EQ(Read(8000), 0); });
+  reactor.join();
+  RunUntil([&] { return !server_->connected(); });
+  EXPECT_TRUE(ServerHungUp());
+  ExpectServesTheNext();
+}
+
+TEST_F(LostDmaTest, MayBeFoundWhileItIsUnmapped) {
+  StartSession();
+  MapTwoPages();
+  TakeAway();
+  Send(MakeMessage(3, DmaUnmap(0x10000, 8192)));  // The device writes to it once more.
+  Turns();
+  client_.Reset();
+  RunUntil([&] { return !server_->connected(); });
+  ExpectServesTheNext();  // Which is not blamed for it.
+}
+
+TEST_F(LostDmaTest, MayBeFoundWhenTheClientIsGone) {
+  StartSession();
+  MapTwoPages();
+  TakeAway();
+  client_.Reset();
+  RunUntil([&] { return !server_->connected(); });
+  for (int i = 0; i < 3; ++i) {
+    client_ = Connect();
+    ASSERT_EQ(Ask(1, MakeVersion()).error, 0u);
+    Turns();
+    ExpectAlive();
+    client_.Reset();
+    RunUntil([&] { return !server_->connected(); });
+  }
+}
+
+TEST_F(LostDmaTest, DoesNotWaitForAClientThatTakesNoAnswers) {
+  StartSession();
+  MapTwoPages();
+  const std::string question = MakeMessage(9, Access(0, 0, 16384));
+  while (send(client_.get(), question.data(), question.size(), MSG_NOSIGNAL) > 0) Turns(1);
+  TakeAway();
+  EXPECT_EQ(Read(0), 0);
+  RunUntil([&] { return !server_->connected(); });
+  ExpectServesTheNext();
 }
 
 TEST_F(DamageTest, OptionsThatCannotBeAreRefused) {
