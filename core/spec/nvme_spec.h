@@ -148,6 +148,7 @@ inline constexpr Field<uint16_t> kSct{8, 3};   // Status Code Type
 inline constexpr Field<uint16_t> kCrd{11, 2};  // Command Retry Delay
 inline constexpr Field<uint16_t> kMore{13, 1};
 inline constexpr Field<uint16_t> kDnr{14, 1};  // Do Not Retry
+inline constexpr uint16_t kDnrBit = 1 << 14;
 
 // SCT << 8 | SC. Type 0: Generic Command Status, figures 94 and NVM figure 14.
 inline constexpr uint16_t kSuccess = 0x000;

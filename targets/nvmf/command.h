@@ -1,18 +1,16 @@
 #pragma once
-#include <array>
+#include <sys/uio.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
-#include "core/block/block_channel.h"
 #include "core/intrusive_list.h"
-#include "core/memory/buffer_pool.h"
 #include "core/spec/nvme_spec.h"
 
 namespace pollux::nvmf {
 
 class Queue;
-struct NamespaceView;
 
 // One command of a host, from its submission queue entry to its completion. A transport derives its
 // request from it and fills in the first part; the controller executes it through the upcalls. All
@@ -27,7 +25,7 @@ struct NamespaceView;
 // the transport's again and may be started anew.
 class Command {
  public:
-  Command() = default;
+  Command();
   Command(const Command&) = delete;
   Command& operator=(const Command&) = delete;
 
@@ -42,10 +40,10 @@ class Command {
   virtual void OnDataWanted(uint32_t offset, std::span<const iovec> parts) = 0;
   // Bytes from `offset` on for the host. DataSent() follows when the memory is not needed any more,
   // never from within. With `last`, `completion` goes out behind the data (or with it, where the
-  // transport can say success so): the command has succeeded.
+  // transport can say success so): the command has succeeded. It is there for the call only.
   virtual void OnDataReady(uint32_t offset, std::span<const iovec> parts,
                            const nvme::CompletionEntry* last) = 0;
-  // It has ended: sqhd and cid are filled in. No data is on its way.
+  // It has ended: sqhd and cid are filled in, and the phase tag is 0. No data is on its way.
   virtual void OnCompletion(const nvme::CompletionEntry& completion) = 0;
   // The controller would have the parts back before their time (the namespace goes, an abort):
   // answer with DataDropped() as soon as nothing more lands in them. What is being sent is sent.
@@ -64,7 +62,7 @@ class Command {
   uint16_t cid() const { return entry.cid; }
 
  protected:
-  ~Command() = default;
+  ~Command();
 
  private:
   friend class Queue;
@@ -72,8 +70,8 @@ class Command {
   Queue* queue_ = nullptr;  // Set while in flight.
   ListNode node_;           // Of the queue's commands in flight.
 
-  // Where the controller keeps what it needs while it executes the command: see execution.h.
  public:
+  // What executes it, made with the command, in place: see execution.h.
   static constexpr size_t kExecutionBytes = 640;
   alignas(16) std::byte execution_area[kExecutionBytes];
 };

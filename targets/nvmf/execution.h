@@ -1,6 +1,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <new>
 #include <span>
 #include <string>
 
@@ -14,17 +15,36 @@ namespace pollux::nvmf {
 
 // A command being executed: the controller's side of it, which lies inside the Command. A handler
 // is a chain of steps; each ends by waiting for one thing, naming the step to go on with, or by
-// ending the command. What it does last is that call.
-class Execution {
+// ending the command. What it does last is that call, since the command may be gone after it.
+//
+//            +------ the next step ------+
+//            v                           |
+//   kIdle -> kRunning --+--> kAwaitBuffer ---+    a buffer of the pool
+//     ^                 +--> kAwaitData -----+    the host's data
+//     |                 +--> kAwaitSent -----+    that data for the host was sent
+//     |                 +--> kAwaitIo -------+    the disk
+//     |                 +--> kAwaitOther ----+    whoever the handler gave it to
+//     |                 +--> kAwaitFused ----+    the other half of a fused pair
+//     +--- the end -----+
+//
+// It holds one buffer of a pool, or one loan of the disk, at a time: so a pool of one buffer is
+// enough for everybody to get on.
+class Execution final : public Deferred, private BufferPool::Waiter {
  public:
   using Step = void (*)(Execution&);
 
-  static Execution& Of(Command& command);
+  explicit Execution(Command& command) : io(*this), command_(command) {}
+  ~Execution();
+  static Execution& Of(Command& command) {
+    return *std::launder(reinterpret_cast<Execution*>(command.execution_area));
+  }
 
   // --- What a step sees.
   Command& command() { return command_; }
   Queue& queue() { return *command_.queue_; }
   const nvme::SubmissionEntry& entry() const { return command_.entry; }
+  // Whom the handler gave the command to, or anything else of its own.
+  void* handlers_own = nullptr;
 
   // --- Ways to end. Statuses are SCT << 8 | SC, with DNR where a retry is of no use.
   void End(uint16_t status, uint32_t dw0 = 0, uint32_t dw1 = 0);
@@ -33,20 +53,129 @@ class Execution {
   void EndWithData(std::string data, uint32_t dw0 = 0);
 
   // --- Ways to wait.
-  // Brings the host's first `bytes` of data to data(); ends the command with Invalid Field when it
-  // offers less, or more than kParameterBytesMax are asked for.
+  // Brings the host's first `bytes` of data to data(); ends the command with SGL Data Length
+  // Invalid when it offers less, with Invalid Field when they are more than kParameterBytesMax.
   static constexpr uint32_t kParameterBytesMax = 8 * 1024;
   void FetchData(uint32_t bytes, Step next);
-  std::span<const std::byte> data() const;
+  std::span<const std::byte> data() const { return {buffer_, data_bytes_}; }
 
   // The handler awaits somebody else: the command stays in flight until one of the ends above is
   // called, on the queue's reactor. `on_abandon` runs when it is to end before (connection gone,
-  // Abort): it must make sure that End() comes. Null: it comes anyway, soon.
+  // Abort), in a later stage: it must make sure that End() comes. Null: it comes anyway, soon.
   void Await(Step on_abandon);
 
+  // --- For I/O commands.
+  // What is left to move of a command that moves blocks.
+  struct Transfer {
+    uint64_t lba = 0;           // The next block.
+    uint32_t blocks = 0;        // From there on.
+    uint32_t offset = 0;        // Of the next byte in the host's data.
+    uint32_t burst_blocks = 0;  // The burst under way.
+    bool fua = false;
+  };
+  Transfer transfer;
+  // The namespace it uses, and whose departure waits for it.
+  NamespaceView* ns() { return ns_; }
+  const NamespaceFacts& facts() { return *ns_->facts; }
+  void Use(NamespaceView& ns);
+  void LetGoOfNamespace();
+
+  // A buffer for `bytes`, or as much as the large ones hold. One that is held already stays.
+  void TakeBuffer(size_t bytes, Step next);
+  std::byte* buffer() { return buffer_; }
+  size_t buffer_bytes() const { return pool_->buffer_bytes(); }
+  void WantData(uint32_t offset, std::span<const iovec> parts, Step next);
+  // With `last` the command ends with success when the data was sent, and `next` does not run.
+  void SendData(uint32_t offset, std::span<const iovec> parts, bool last, Step next);
+  // `io` is filled in. Its outcome is in io.status.
+  void Submit(Step next);
+  struct Io final : IoRequest {
+    explicit Io(Execution& execution) : owner(execution) {}
+    void OnComplete() override { owner.OnIoComplete(); }
+    Execution& owner;
+  } io;
+  // With the buffer, from `at` on, as the data.
+  void SubmitBuffer(IoType type, uint64_t lba, uint64_t blocks, Step next, size_t at = 0);
+  // A request without data.
+  void SubmitRange(IoType type, uint64_t lba, uint64_t blocks, Step next);
+  std::array<iovec, 2> parts{};  // Of the I/O under way.
+  Loan loan;
+  void ReturnLoan();
+
+  // It is the host, or the network, that it waits for.
+  bool AwaitsHost() const { return state_ == State::kAwaitData || state_ == State::kAwaitSent; }
+
+  // What the command counts as when it ends.
+  enum class Kind : uint8_t { kOther, kRead, kWrite };
+  void CountAs(Kind kind) { kind_ = kind; }
+
+  // --- A fused pair. One half is active at a time: it waits for one of the things above, or takes
+  // a step. The other is passive, and ends when the active one does.
+  // The first half, until the next command comes. Queue holds it.
+  void AwaitSecondHalf() { state_ = State::kAwaitFused; }
+  // On the first half, which becomes active: `second` is its passive other.
+  void Join(Execution& second);
+  Execution* other_half() { return other_half_; }
+  // The other half takes the next step, as the active one.
+  void PassTo(Step next);
+  // Ends both. On either.
+  void EndPair(uint16_t own_status, uint16_t other_status);
+
  private:
-  explicit Execution(Command& command) : command_(command) {}
+  friend class Command;
+  friend class Queue;
+  friend class SubsystemView;
+  enum class State : uint8_t {
+    kIdle,
+    kRunning,
+    kAwaitBuffer,
+    kAwaitData,
+    kAwaitSent,
+    kAwaitIo,
+    kAwaitOther,
+    kAwaitFused
+  };
+  // Why it ends before its time; a later one is graver.
+  enum class Early : uint8_t { kNo, kOtherHalfEnded, kAborted, kNamespaceGone, kAbandoned };
+  class AbortIo;
+
+  void Start(Queue& queue);
+  void DataArrived();
+  void DataDropped(uint16_t status);
+  void DataSent();
+  // `let_go`: the transport will not touch the parts that it was given.
+  void EndEarly(Early why, bool let_go);
+
+  void Later();
+  void RunDeferred() override;
+  void OnBuffer(std::byte* buffer) override;
+  void OnIoComplete();
+  void GoOn() {
+    state_ = State::kRunning;
+    next_(*this);
+  }
+  void EndNowEarly();
+  uint16_t EarlyStatus() const;
+  void EndAlone(uint16_t status, uint32_t dw0, uint32_t dw1);
+  void Release();
+
   Command& command_;
+  NamespaceView* ns_ = nullptr;
+  Step next_ = nullptr;
+  BufferPool* pool_ = nullptr;
+  std::byte* buffer_ = nullptr;
+  Execution* other_half_ = nullptr;
+  AbortIo* abort_io_ = nullptr;
+  Step after_fetch_ = nullptr;
+  uint32_t data_bytes_ = 0;
+  uint32_t dw0_ = 0;  // Of the completion behind parameter data.
+  State state_ = State::kIdle;
+  Early early_ = Early::kNo;
+  Kind kind_ = Kind::kOther;
+  bool answered_ = false;  // The completion is with the transport.
+  bool io_done_ = false;
+  std::string parameter_data_;
 };
+static_assert(sizeof(Execution) <= Command::kExecutionBytes);
 
 }  // namespace pollux::nvmf

@@ -1,17 +1,20 @@
 #pragma once
 #include <atomic>
+#include <bitset>
 #include <cstdint>
 #include <memory>
 #include <string>
 
 #include "core/intrusive_list.h"
-#include "core/status.h"
+#include "core/method_call.h"
+#include "core/task.h"
 #include "targets/nvmf/command.h"
 #include "targets/nvmf/controller_identity.h"
 
 namespace pollux::nvmf {
 
 class Controller;
+class Execution;
 class Worker;
 struct ListenerView;
 class SubsystemView;
@@ -68,14 +71,16 @@ class Queue {
   Queue(Worker& worker, Carrier& carrier, uint32_t listener_id, Limits limits);
   ~Queue();  // In kNew or kEnded.
 
-  // Takes a command. What is wrong with it comes back as its completion.
+  // Takes a command. What is wrong with it comes back as its completion, from within.
   void Start(Command& command);
   // The connection is gone: commands in flight are abandoned. OnQueueEnded follows, later.
   void Close();
-  // By the target, on the queue's reactor: asks the carrier to end.
-  void End(const char* reason);
-  // By the target, for the Abort command: ends the command of this identifier as soon as the device
-  // allows, with Command Abort Requested. False: there is none, or it cannot be stopped.
+  // By the target, on the queue's reactor: asks the carrier to end. The carrier may Close() from
+  // within. Once is enough.
+  void End(const char* reason, bool when_sent = false);
+  // By the target, for the Abort command: ends the command of this identifier, with Command Abort
+  // Requested, as soon as disk and transport have let go of its data. False: there is none, or its
+  // answer is on its way.
   bool Abort(uint16_t cid);
 
   State state() const { return state_; }
@@ -94,26 +99,64 @@ class Queue {
   Carrier& carrier() { return carrier_; }
 
  private:
-  friend class Command;
   friend class Execution;
   friend class Controller;
   friend class Connector;
+  friend class SubsystemView;
+
+  // --- By the Connector.
+  // What a Connect was answered with. On a queue that is kClosing meanwhile, only the identity and
+  // the number are kept: for Leave().
+  struct Connection {
+    std::shared_ptr<const ControllerIdentity> identity;
+    SubsystemView* view = nullptr;
+    uint16_t qid = 0;
+    uint32_t depth = 0;  // Entries.
+    bool sq_flow_control = true;
+  };
+  // kConnecting -> kAdmin (qid 0) or kIo. The Connector then sets controller_ of an admin queue.
+  void SetUp(Connection connection);
+
+  // Ends a command that is not taken.
+  void Refuse(Command& command, uint16_t status);
+  void Dispatch(Execution& execution);
+  void DispatchIo(Execution& execution);
+
+  // --- By executions.
+  // The completion of a command, with which its identifier is free for the host.
+  nvme::CompletionEntry Answer(Execution& execution, uint16_t status, uint32_t dw0, uint32_t dw1);
+  nvme::CompletionEntry Complete(const Command& command, uint16_t status);
+  // It is the transport's again.
+  void Remove(Command& command);
+  void Count(const Execution& execution, uint16_t status);
+
+  void OnClosing();
+  Task<void> Depart();
 
   Worker& worker_;
   Carrier& carrier_;
   const uint32_t listener_id_;
   const Limits limits_;
   State state_ = State::kNew;
-  uint16_t qid_ = 0;
-  uint32_t depth_ = 0;
-  uint16_t sqhd_ = 0;
+  bool end_wanted_ = false;
   bool sq_flow_control_ = true;
+  bool departing_ = false;
+  uint16_t qid_ = 0;
+  uint16_t sqhd_ = 0;
+  uint32_t depth_ = 0;
+  // Commands that the host has no completion of. Those whose last data is being sent are not among
+  // them: the host may have got it, and use their identifiers, before we hear that it was sent.
+  uint32_t unanswered_ = 0;
+  using Identifiers = std::bitset<65536>;
+  std::unique_ptr<Identifiers> identifiers_;  // Of those. From Connect on.
   std::shared_ptr<const ControllerIdentity> identity_;
   SubsystemView* view_ = nullptr;
-  const ListenerView* listener_ = nullptr;
+  const ListenerView* listener_ = nullptr;  // Null also when it was removed.
+  Execution* first_half_ = nullptr;         // Of a fused pair whose second has not come yet.
   std::unique_ptr<Controller> controller_;  // Of an admin queue.
   IntrusiveList<Command, &Command::node_> commands_;
   QueueCounters counters_;
+  DeferredCall<Queue, &Queue::OnClosing> closing_{*this};
 };
 
 }  // namespace pollux::nvmf

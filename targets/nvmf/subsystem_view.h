@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/block/block_device.h"
+#include "core/event.h"
 #include "core/spec/nvmf_spec.h"
 #include "core/task.h"
 
@@ -34,6 +35,12 @@ struct NamespaceFacts {
   std::shared_ptr<const std::vector<std::string>> hosts;
 
   bool VisibleTo(const std::string& hostnqn) const;
+  // How many blocks a fused compare and write may have (NACWU, 1's based). 0: it is not offered.
+  uint32_t FusedBlocksMax() const;
+  // Limits of Copy (NVM §3.2.2): blocks of one source range (MSSRL), and of all together (MCL).
+  uint16_t CopyRangeBlocksMax() const;
+  uint32_t CopyBlocksMax() const;
+  static constexpr uint32_t kCopyRangesMax = 128;  // MSRC + 1
 };
 
 // A namespace on one reactor.
@@ -96,9 +103,12 @@ class SubsystemView {
   void Attach(BlockChannel* channel, std::shared_ptr<const NamespaceFacts> facts);
   void Update(std::shared_ptr<const NamespaceFacts> facts);
   // New commands do not find it. Those in flight are aborted, and those that wait for their host
-  // give up; done when all have ended and the channel is not touched any more.
+  // give up; done when all have ended and the channel is not touched any more. The queue of a
+  // command that waits for its host still, after kDetachPatienceNs, is ended.
+  static constexpr uint64_t kDetachPatienceNs = kNsPerSecond;
   Task<void> Detach(uint32_t nsid);
   void SetListener(ListenerView listener);
+  // To queues that came through it, and are there still, no namespace is accessible any more.
   void RemoveListener(uint32_t id);
   // Every controller whose home this reactor is. `nsid` is of kNamespaceChanged.
   void Tell(SubsystemEvent event, uint32_t nsid);
@@ -111,13 +121,16 @@ class SubsystemView {
   void OnLeavingCommandEnded();
 
  private:
-  struct Departure;
+  void AbortCommandsOf(const NamespaceView& ns);
+  // Those whose commands still use it.
+  void EndQueuesOf(const NamespaceView& ns);
+
   const std::shared_ptr<const SubsystemFacts> facts_;
   Reactor& reactor_;
   std::vector<std::unique_ptr<NamespaceView>> namespaces_;  // By nsid.
   std::map<uint32_t, std::unique_ptr<ListenerView>> listeners_;
   std::vector<Queue*> queues_;
-  std::vector<Departure*> departures_;
+  Event left_;  // A command of a namespace that is leaving has ended.
 };
 
 }  // namespace pollux::nvmf

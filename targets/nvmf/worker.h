@@ -84,7 +84,7 @@ class Worker {
     BufferPool& large_buffers;
   };
   explicit Worker(Environment environment);
-  ~Worker();  // After all its queues.
+  ~Worker();  // After all its queues, and tasks().Drained().
 
   Reactor& reactor() { return environment_.reactor; }
   Loop& control() { return environment_.control; }
@@ -93,13 +93,14 @@ class Worker {
     return bytes <= kSmallBufferBytes ? environment_.small_buffers : environment_.large_buffers;
   }
   LogLimiter& log() { return log_; }
-  // Commands that wait for the control loop. Each ends its command, so none outlives its queue.
+  // Queues that depart, and commands that wait for the control loop: each ends its command, so none
+  // outlives its queue.
   TaskGroup& tasks() { return tasks_; }
 
   // Null when this reactor has not heard of it.
   SubsystemView* FindView(const std::string& subnqn);
   void AddView(std::shared_ptr<const SubsystemFacts> facts);
-  void RemoveView(const std::string& subnqn);
+  void RemoveView(const std::string& subnqn);  // No queue and no namespace is left.
 
   // All queues here, connected or not.
   void AddQueue(Queue& queue) { queues_.push_back(&queue); }

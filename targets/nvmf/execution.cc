@@ -1,0 +1,323 @@
+#include "targets/nvmf/execution.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "targets/nvmf/worker.h"
+
+namespace pollux::nvmf {
+
+// Stops the I/O of a command that is to end early. Made when that happens, which is rare. The
+// command does not end before this has, since it points to the command's I/O.
+class Execution::AbortIo final : public IoRequest {
+ public:
+  explicit AbortIo(Execution& owner) : owner_(owner) {
+    type = IoType::kAbort;
+    abort_target = &owner.io;
+  }
+  void OnComplete() override {
+    Execution& owner = owner_;
+    owner.abort_io_ = nullptr;
+    delete this;
+    if (std::exchange(owner.io_done_, false)) owner.OnIoComplete();
+  }
+
+ private:
+  Execution& owner_;
+};
+
+Execution::~Execution() { CHECK(state_ == State::kIdle, "a command was destroyed in flight"); }
+
+void Execution::Start(Queue& queue) {
+  CHECK(state_ == State::kIdle, "a command was started twice");
+  command_.queue_ = &queue;
+  state_ = State::kRunning;
+  early_ = Early::kNo;
+  kind_ = Kind::kOther;
+  answered_ = false;
+  transfer.offset = 0;
+}
+
+// --- The transport's downcalls. What it tells of a command that ends early changes nothing.
+
+void Execution::DataArrived() {
+  if (state_ != State::kAwaitData) return;
+  if (early_ != Early::kNo) return Later();
+  GoOn();
+}
+
+void Execution::DataDropped(uint16_t status) {
+  if (state_ != State::kAwaitData) return;
+  if (early_ != Early::kNo) return Later();
+  state_ = State::kRunning;
+  End(status);
+}
+
+void Execution::DataSent() {
+  if (state_ != State::kAwaitSent) return;
+  if (answered_) return Release();
+  if (early_ != Early::kNo) return Later();
+  GoOn();
+}
+
+void Execution::EndEarly(Early why, bool let_go) {
+  const bool first_time = early_ == Early::kNo;
+  switch (state_) {
+    case State::kIdle:
+      return;
+    case State::kRunning:  // In the reactor's list, or below us on the stack: it will see.
+      break;
+    case State::kAwaitBuffer:
+      pool_->CancelWait(*this);
+      Later();
+      break;
+    case State::kAwaitData:
+      early_ = std::max(early_, why);
+      if (let_go) return Later();
+      return command_.OnDataUnwanted();
+    case State::kAwaitSent:
+      if (let_go) Later();
+      break;
+    case State::kAwaitIo:
+      if (abort_io_ != nullptr || io_done_) break;
+      early_ = std::max(early_, why);
+      abort_io_ = new AbortIo(*this);
+      return ns_->channel->Submit(*abort_io_);
+    case State::kAwaitOther:
+      if (!first_time) break;
+      if (next_ == nullptr) {
+        Later();
+      } else {
+        queue().worker().reactor().Defer(*this);
+      }
+      break;
+    case State::kAwaitFused:
+      early_ = std::max(early_, why);
+      if (other_half_ == nullptr) {
+        queue().first_half_ = nullptr;
+        return Later();
+      }
+      return other_half_->EndEarly(let_go ? Early::kAbandoned : Early::kOtherHalfEnded, let_go);
+  }
+  early_ = std::max(early_, why);
+}
+
+// --- Steps.
+
+void Execution::Later() {
+  state_ = State::kRunning;
+  queue().worker().reactor().Defer(*this);
+}
+
+void Execution::RunDeferred() {
+  if (state_ == State::kAwaitOther) return next_(*this);  // on_abandon
+  if (early_ != Early::kNo) return EndNowEarly();
+  GoOn();
+}
+
+void Execution::OnBuffer(std::byte* buffer) {
+  buffer_ = buffer;
+  Later();
+}
+
+void Execution::OnIoComplete() {
+  if (abort_io_ != nullptr) {
+    io_done_ = true;
+    return;
+  }
+  if (early_ != Early::kNo) return EndNowEarly();
+  GoOn();
+}
+
+void Execution::EndNowEarly() {
+  state_ = State::kRunning;
+  if (!answered_) return End(EarlyStatus());
+  // The connection went before the last data was sent.
+  nvme::CompletionEntry completion;
+  completion.cid = command_.cid();
+  completion.status = static_cast<uint16_t>(EarlyStatus() << 1);
+  Release();
+  command_.OnCompletion(completion);
+}
+
+uint16_t Execution::EarlyStatus() const {
+  switch (early_) {
+    case Early::kNo:
+      break;
+    case Early::kOtherHalfEnded:
+      return nvme::status::kAbortedFailedFused;
+    case Early::kAborted:
+      return nvme::status::kAbortRequested;
+    case Early::kNamespaceGone:
+      return nvme::status::kInvalidNamespace | nvme::status::kDnrBit;
+    case Early::kAbandoned:
+      return nvme::status::kAbortedSqDeletion;
+  }
+  return nvme::status::kInternalError;
+}
+
+// --- Ways to end.
+
+void Execution::End(uint16_t status, uint32_t dw0, uint32_t dw1) {
+  if (other_half_ != nullptr) [[unlikely]] {
+    return EndPair(status, nvme::status::kAbortedFailedFused);
+  }
+  EndAlone(status, dw0, dw1);
+}
+
+void Execution::EndPair(uint16_t own_status, uint16_t other_status) {
+  Execution& other = *std::exchange(other_half_, nullptr);
+  other.other_half_ = nullptr;
+  other.EndAlone(other.early_ != Early::kNo ? other.EarlyStatus() : other_status, 0, 0);
+  EndAlone(own_status, 0, 0);
+}
+
+// The transport may free the command, or start it anew, from within the upcall.
+void Execution::EndAlone(uint16_t status, uint32_t dw0, uint32_t dw1) {
+  const nvme::CompletionEntry completion = queue().Answer(*this, status, dw0, dw1);
+  Release();
+  command_.OnCompletion(completion);
+}
+
+void Execution::Release() {
+  if (loan.part_count > 0) ReturnLoan();
+  if (buffer_ != nullptr) pool_->Give(std::exchange(buffer_, nullptr));
+  if (ns_ != nullptr) LetGoOfNamespace();
+  if (deferred()) [[unlikely]] {
+    queue().worker().reactor().CancelDeferred(*this);
+  }
+  if (!parameter_data_.empty()) [[unlikely]] {
+    parameter_data_ = {};
+  }
+  state_ = State::kIdle;
+  std::exchange(command_.queue_, nullptr)->Remove(command_);
+}
+
+void Execution::EndWithData(std::string data, uint32_t dw0) {
+  const auto bytes = static_cast<uint32_t>(std::min<size_t>(data.size(), command_.data_bytes));
+  if (bytes == 0) return EndSuccess(dw0);
+  parameter_data_ = std::move(data);
+  dw0_ = dw0;
+  const iovec part{parameter_data_.data(), bytes};
+  SendData(0, {&part, 1}, /*last=*/true, nullptr);
+}
+
+// --- Ways to wait. A command that is to end early goes no further than here.
+
+void Execution::FetchData(uint32_t bytes, Step next) {
+  if (bytes > kParameterBytesMax) {
+    return End(nvme::status::kInvalidField | nvme::status::kDnrBit);
+  }
+  if (bytes > command_.data_bytes) {
+    return End(nvme::status::kSglDataLengthInvalid | nvme::status::kDnrBit);
+  }
+  data_bytes_ = bytes;
+  if (bytes == 0) return next(*this);
+  after_fetch_ = next;
+  TakeBuffer(bytes, [](Execution& e) {
+    const iovec part{e.buffer_, e.data_bytes_};
+    e.WantData(0, {&part, 1}, e.after_fetch_);
+  });
+}
+
+void Execution::Await(Step on_abandon) {
+  next_ = on_abandon;
+  state_ = State::kAwaitOther;
+  if (early_ == Early::kNo) return;
+  // The connection went during this very step.
+  if (next_ == nullptr) return Later();
+  queue().worker().reactor().Defer(*this);
+}
+
+void Execution::TakeBuffer(size_t bytes, Step next) {
+  if (buffer_ == nullptr) {
+    pool_ = &queue().worker().BuffersFor(bytes);
+    buffer_ = pool_->TryTake();
+  }
+  if (buffer_ != nullptr) return next(*this);
+  next_ = next;
+  if (early_ != Early::kNo) return Later();
+  state_ = State::kAwaitBuffer;
+  pool_->Wait(*this);
+}
+
+void Execution::WantData(uint32_t offset, std::span<const iovec> wanted, Step next) {
+  next_ = next;
+  if (early_ != Early::kNo) return Later();
+  state_ = State::kAwaitData;
+  command_.OnDataWanted(offset, wanted);
+}
+
+void Execution::SendData(uint32_t offset, std::span<const iovec> ready, bool last, Step next) {
+  next_ = next;
+  if (early_ != Early::kNo) return Later();
+  state_ = State::kAwaitSent;
+  if (!last) return command_.OnDataReady(offset, ready, nullptr);
+  answered_ = true;
+  const nvme::CompletionEntry completion =
+      queue().Answer(*this, nvme::status::kSuccess, std::exchange(dw0_, 0), 0);
+  command_.OnDataReady(offset, ready, &completion);
+}
+
+void Execution::Submit(Step next) {
+  next_ = next;
+  if (early_ != Early::kNo) return Later();
+  state_ = State::kAwaitIo;
+  ns_->channel->Submit(io);
+}
+
+void Execution::SubmitBuffer(IoType type, uint64_t lba, uint64_t blocks, Step next, size_t at) {
+  const size_t bytes = static_cast<size_t>(blocks * ns_->channel->data_block_bytes());
+  CHECK(at + bytes <= buffer_bytes());
+  parts[0] = {buffer_ + at, bytes};
+  io.type = type;
+  io.fua = type == IoType::kWrite && transfer.fua;
+  io.lba = lba;
+  io.blocks = blocks;
+  io.data = {parts.data(), 1};
+  Submit(next);
+}
+
+void Execution::SubmitRange(IoType type, uint64_t lba, uint64_t blocks, Step next) {
+  io.type = type;
+  io.fua = type == IoType::kWriteZeroes && transfer.fua;
+  io.lba = lba;
+  io.blocks = blocks;
+  io.data = {};
+  Submit(next);
+}
+
+void Execution::ReturnLoan() {
+  ns_->channel->Return(loan);
+  loan.part_count = 0;
+}
+
+void Execution::Use(NamespaceView& ns) {
+  ns_ = &ns;
+  ++ns.in_flight;
+}
+
+void Execution::LetGoOfNamespace() {
+  NamespaceView& ns = *std::exchange(ns_, nullptr);
+  --ns.in_flight;
+  if (ns.leaving) [[unlikely]] {
+    queue().view_->OnLeavingCommandEnded();
+  }
+}
+
+// --- Fused pairs.
+
+void Execution::Join(Execution& second) {
+  other_half_ = &second;
+  second.other_half_ = this;
+  second.state_ = State::kAwaitFused;
+  state_ = State::kRunning;
+}
+
+void Execution::PassTo(Step next) {
+  state_ = State::kAwaitFused;
+  other_half_->state_ = State::kRunning;
+  next(*other_half_);
+}
+
+}  // namespace pollux::nvmf
