@@ -1,6 +1,5 @@
 #include "targets/vfio_user/interrupts.h"
 
-#include <poll.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -16,7 +15,7 @@ namespace {
 
 namespace spec = vfio_user_spec;
 
-// What else a client may send would make a write wait, or raise a signal, or write to a file.
+// Nothing else can be rung, and the client is told at once.
 bool IsEventfd(const UniqueFd& fd) {
   char path[32], target[64];
   std::snprintf(path, sizeof(path), "/proc/self/fd/%d", fd.get());
@@ -25,18 +24,10 @@ bool IsEventfd(const UniqueFd& fd) {
          std::string_view(target, static_cast<size_t>(bytes)) == "anon_inode:[eventfd]";
 }
 
-void Signal(const UniqueFd& eventfd) {
-  if (!eventfd.valid()) return;
-  // A client that fills the counter must not stop us: there is news for it already.
-  pollfd room{.fd = eventfd.get(), .events = POLLOUT, .revents = 0};
-  if (poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0) return;
-  const uint64_t one = 1;
-  [[maybe_unused]] const ssize_t n = write(eventfd.get(), &one, sizeof(one));
-}
-
 }  // namespace
 
-Interrupts::Interrupts(const Counts& counts, Loop& loop) : loop_(loop) {
+Interrupts::Interrupts(const Counts& counts, EventfdRinger& ringer, Loop& loop)
+    : ringer_(ringer), loop_(loop) {
   for (size_t i = 0; i < counts.size(); ++i) vectors_[i].resize(counts[i]);
 }
 
@@ -125,7 +116,7 @@ int Interrupts::SetControl(uint32_t index, bool mask, std::vector<UniqueFd>& fds
 // What a client asks to be done to a vector.
 void Interrupts::Act(uint32_t index, uint32_t vector, uint32_t action) {
   Vector& target = vectors_[index][vector];
-  if (action == spec::kIrqTrigger) return Signal(target.eventfd);
+  if (action == spec::kIrqTrigger) return ringer_.Ring(target.eventfd);
   SetMasked(index, target, action == spec::kIrqMask);
 }
 
@@ -134,14 +125,14 @@ void Interrupts::SetMasked(uint32_t index, Vector& vector, bool masked) {
   if (masked || !vector.pending) return;
   if (index == spec::kIrqIntx) return SignalIntx();
   vector.pending = false;
-  Signal(vector.eventfd);
+  ringer_.Ring(vector.eventfd);
 }
 
 void Interrupts::SignalIntx() {
   Vector& intx = vectors_[spec::kIrqIntx][0];
   if (intx.masked || !intx.pending || !intx.eventfd.valid()) return;
   intx.masked = true;
-  Signal(intx.eventfd);
+  ringer_.Ring(intx.eventfd);
 }
 
 void Interrupts::Trigger(uint32_t index, uint32_t number) {
@@ -155,7 +146,7 @@ void Interrupts::Trigger(uint32_t index, uint32_t number) {
     vector.pending = true;
     return;
   }
-  Signal(vector.eventfd);
+  ringer_.Ring(vector.eventfd);
 }
 
 void Interrupts::LowerIntx() {

@@ -10,6 +10,7 @@
 #include "core/spec/vfio_user_spec.h"
 #include "core/unique_fd.h"
 #include "targets/vfio_user/device.h"
+#include "targets/vfio_user/eventfd_ringer.h"
 
 namespace pollux::vfio_user {
 
@@ -22,7 +23,8 @@ class Interrupts {
  public:
   using Counts = std::array<uint32_t, kIrqIndexCount>;
 
-  Interrupts(const Counts& counts, Loop& loop);
+  // The ringer and the loop outlive it.
+  Interrupts(const Counts& counts, EventfdRinger& ringer, Loop& loop);
   ~Interrupts() { DropEventfds(); }
 
   uint32_t count(uint32_t index) const { return static_cast<uint32_t>(vectors_[index].size()); }
@@ -46,7 +48,7 @@ class Interrupts {
     bool pending = false;  // Of INTx: the level is up.
   };
   // An eventfd of the client's by which it masks or unmasks INTx, as KVM does when a guest has
-  // handled it. Its counter is never read: each write of it wakes us.
+  // handled it. Its counter is never read, which could wait: each write of it wakes us.
   class Control final : public FdHandler {
    public:
     Control(Interrupts& owner, UniqueFd eventfd, bool mask)
@@ -68,6 +70,7 @@ class Interrupts {
   void SetMasked(uint32_t index, Vector& vector, bool masked);
   void SignalIntx();
 
+  EventfdRinger& ringer_;
   Loop& loop_;
   std::array<std::vector<Vector>, kIrqIndexCount> vectors_;
   std::unique_ptr<Control> mask_control_, unmask_control_;

@@ -32,14 +32,16 @@ constexpr int kMessagesPerTurnMax = 32;
 
 class SocketServer final : public Server, private Listener::Owner, private FdHandler {
  public:
-  SocketServer(Options options, ServedDevice& device, Loop& loop)
+  SocketServer(Options options, ServedDevice& device, std::unique_ptr<EventfdRinger> ringer,
+               Loop& loop)
       : options_(std::move(options)),
         device_(device),
         loop_(loop),
         facts_(FactsOf(device)),
         bell_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
         dma_(options_.dma_regions_max, bell_.get()),
-        interrupts_(facts_.irqs, loop) {}
+        ringer_(std::move(ringer)),
+        interrupts_(facts_.irqs, *ringer_, loop) {}
   ~SocketServer() override { CHECK(!socket_.valid(), "a server was not closed"); }
 
   Status Listen() {
@@ -104,6 +106,7 @@ class SocketServer final : public Server, private Listener::Owner, private FdHan
   Alarm alarm_{*this};
   bool memory_lost_ = false;
   DmaTable dma_;
+  const std::unique_ptr<EventfdRinger> ringer_;
   Interrupts interrupts_;
   std::unique_ptr<Listener> listener_;
   UniqueFd socket_;  // The client's, until it is forgotten.
@@ -248,7 +251,8 @@ Result<std::unique_ptr<Server>> Server::Listen(Options options, ServedDevice& de
   if (options.fds_max == 0 || options.fds_max > kFdsMaxMax) {
     return InvalidField("fds_max", options.fds_max, "must be from 1 to %u", kFdsMaxMax);
   }
-  auto server = std::make_unique<SocketServer>(std::move(options), device, loop);
+  ASSIGN_OR_RETURN(std::unique_ptr<EventfdRinger> ringer, EventfdRinger::Make());
+  auto server = std::make_unique<SocketServer>(std::move(options), device, std::move(ringer), loop);
   RETURN_IF_ERROR(server->Listen());
   return server;
 }

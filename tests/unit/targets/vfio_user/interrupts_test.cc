@@ -1,4 +1,12 @@
 // SET_IRQS in all its forms, and what the device's interrupts become.
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+
+#include <atomic>
+
 #include "tests/unit/targets/vfio_user/server_fixture.h"
 
 namespace pollux::vfio_user {
@@ -246,6 +254,56 @@ TEST_F(InterruptsTest, AFullCounterDoesNotStopTheServer) {
   const uint64_t most = ~uint64_t{0} - 1;
   ASSERT_EQ(write(full.get(), &most, sizeof(most)), 8);
   server_->Trigger(kMsix, 0);
+  ExpectAlive();
+}
+
+TEST_F(InterruptsTest, ManyInterruptsAreAllCounted) {
+  StartSession();
+  GiveMsix();
+  for (int i = 0; i < 1000; ++i) server_->Trigger(kMsix, 1);
+  EXPECT_EQ(Signals(events_[1]), 1000u);
+}
+
+// A client that lets writes of its eventfd wait: it makes room, and fills the counter in the hope
+// to do so between a look at the room and the write. Once nothing happens any more it leaves it
+// full.
+[[noreturn]] void FillAgainAndAgain(int event, const std::atomic<int>& triggered) {
+  struct sigaction interrupt {};
+  interrupt.sa_handler = [](int) {};  // So that it does not wait for ever itself.
+  sigaction(SIGALRM, &interrupt, nullptr);
+  const itimerval often{.it_interval = {.tv_sec = 0, .tv_usec = 500},
+                        .it_value = {.tv_sec = 0, .tv_usec = 500}};
+  setitimer(ITIMER_REAL, &often, nullptr);
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  for (int before = -1;;) {
+    const int now = triggered.load(std::memory_order_relaxed);
+    if (now == before) continue;
+    before = now;
+    eventfd_t count = 0;
+    const iovec taken{.iov_base = &count, .iov_len = sizeof(count)};
+    [[maybe_unused]] const ssize_t got = preadv2(event, &taken, 1, -1, RWF_NOWAIT);
+    for (int spin = now % 997; spin > 0; --spin) (void)triggered.load(std::memory_order_relaxed);
+    eventfd_write(event, UINT64_MAX - 1);
+  }
+}
+
+TEST_F(InterruptsTest, AHostileClientDoesNotStopTheServer) {
+  constexpr int kTriggers = 200'000;
+  StartSession();
+  const UniqueFd event(eventfd(0, EFD_CLOEXEC));
+  ASSERT_EQ(Set(kEventfd | kTrigger, kMsix, 0, 1, {event.get()}), 0u);
+  auto* const triggered = static_cast<std::atomic<int>*>(
+      mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  const pid_t hostile = fork();
+  ASSERT_GE(hostile, 0);
+  if (hostile == 0) FillAgainAndAgain(event.get(), *triggered);
+  for (int i = 0; i < kTriggers; ++i) {
+    server_->Trigger(kMsix, 0);
+    triggered->store(i, std::memory_order_relaxed);
+  }
+  ASSERT_EQ(kill(hostile, SIGKILL), 0);
+  ASSERT_EQ(waitpid(hostile, nullptr, 0), hostile);
+  munmap(triggered, 4096);
   ExpectAlive();
 }
 
