@@ -173,6 +173,7 @@ inline constexpr uint16_t kInvalidCmbUse = 0x012;
 inline constexpr uint16_t kInvalidPrpOffset = 0x013;
 inline constexpr uint16_t kAtomicWriteUnitExceeded = 0x014;
 inline constexpr uint16_t kOperationDenied = 0x015;
+inline constexpr uint16_t kSglOffsetInvalid = 0x016;
 inline constexpr uint16_t kSanitizeFailed = 0x01c;
 inline constexpr uint16_t kSanitizeInProgress = 0x01d;
 inline constexpr uint16_t kNamespaceWriteProtected = 0x020;
@@ -207,6 +208,7 @@ inline constexpr uint16_t kConflictingAttributes = 0x180;
 inline constexpr uint16_t kInvalidProtectionInformation = 0x181;
 inline constexpr uint16_t kWriteToReadOnlyRange = 0x182;
 inline constexpr uint16_t kCommandSizeLimitExceeded = 0x183;
+inline constexpr uint16_t kOverlappingIoRange = 0x187;  // NVM 1.1
 inline constexpr uint16_t kZoneBoundaryError = 0x1b8;
 inline constexpr uint16_t kZoneFull = 0x1b9;
 inline constexpr uint16_t kZoneReadOnly = 0x1ba;
@@ -559,6 +561,18 @@ inline constexpr Field<uint32_t> kPract{29, 1};
 inline constexpr Field<uint32_t> kFua{30, 1};
 inline constexpr Field<uint32_t> kLr{31, 1};
 }  // namespace cdw12
+
+// Dword 11 of Dataset Management. NVM figure 40.
+inline constexpr uint32_t kDsmDeallocate = 1u << 2;
+
+// Dword 12 of Copy. NVM figure 35.
+namespace copy {
+inline constexpr Field<uint32_t> kNr{0, 8};  // 0's based
+inline constexpr Field<uint32_t> kDesfmt{8, 4};
+inline constexpr Field<uint32_t> kPrinfor{12, 4};  // Of the reads
+inline constexpr Field<uint32_t> kPrinfow{26, 4};  // Of the write; bit 3 is PRACT in both.
+inline constexpr Field<uint32_t> kFua{30, 1};
+}  // namespace copy
 
 struct ZoneDescriptor {  // ZNS figure 37.
   uint8_t zt, zs, za, zai, reserved4[4];

@@ -71,6 +71,8 @@ class Execution final : public Deferred, private BufferPool::Waiter {
     uint32_t blocks = 0;        // From there on.
     uint32_t offset = 0;        // Of the next byte in the host's data.
     uint32_t burst_blocks = 0;  // The burst under way.
+    uint32_t item = 0;          // Of a list of ranges: the one under way,
+    uint32_t item_blocks = 0;   // and what of it is done.
     bool fua = false;
   };
   Transfer transfer;
@@ -79,6 +81,15 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   const NamespaceFacts& facts() { return *ns_->facts; }
   void Use(NamespaceView& ns);
   void LetGoOfNamespace();
+  // Of an I/O queue.
+  SubsystemView& view() { return *queue().view_; }
+  const std::string& hostnqn() { return queue().identity_->hostnqn; }
+  // Of the namespace's group, as this queue's listener has it.
+  nvme::AnaState ana_state() {
+    const ListenerView* const listener = queue().listener_;
+    return listener == nullptr ? nvme::AnaState::kInaccessible
+                               : listener->StateOf(facts().anagrpid);
+  }
 
   // A buffer for `bytes`, or as much as the large ones hold. One that is held already stays.
   void TakeBuffer(size_t bytes, Step next);
@@ -102,8 +113,12 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   Loan loan;
   void ReturnLoan();
 
-  // It is the host, or the network, that it waits for.
-  bool AwaitsHost() const { return state_ == State::kAwaitData || state_ == State::kAwaitSent; }
+  // It, or its other half, waits for the host or the network.
+  bool AwaitsHost() const {
+    const State state =
+        other_half_ != nullptr && state_ == State::kAwaitFused ? other_half_->state_ : state_;
+    return state == State::kAwaitData || state == State::kAwaitSent;
+  }
 
   // What the command counts as when it ends.
   enum class Kind : uint8_t { kOther, kRead, kWrite };

@@ -1,0 +1,64 @@
+#include "targets/nvmf/io_commands.h"
+
+// Compare and Verify: NVM §3.2.1, §3.2.5. Both read, and send no data; through one buffer, burst by
+// burst.
+
+namespace pollux::nvmf {
+
+using namespace nvme::status;
+
+namespace {
+
+size_t BytesLeft(Execution& e) {
+  return size_t{e.transfer.blocks} * e.ns()->channel->data_block_bytes();
+}
+
+void FetchBurst(Execution& e);
+
+void OnCompared(Execution& e) {
+  if (e.io.status != IoStatus::kSuccess) return e.End(StatusOfIo(e.io.status, /*write=*/false));
+  Advance(e);
+  if (e.transfer.blocks == 0) return e.EndSuccess();
+  FetchBurst(e);
+}
+
+void CompareBurst(Execution& e) {
+  e.SubmitBuffer(IoType::kCompare, e.transfer.lba, e.transfer.burst_blocks, OnCompared);
+}
+
+void FetchBurst(Execution& e) {
+  const uint32_t blocks = NextBurst(e, e.buffer_bytes());
+  if (blocks == 0) return e.End(kInternalError | kDnrBit);
+  const iovec part{e.buffer(), size_t{blocks} * e.ns()->channel->data_block_bytes()};
+  e.WantData(e.transfer.offset, {&part, 1}, CompareBurst);
+}
+
+void VerifyBurst(Execution& e);
+
+void OnVerified(Execution& e) {
+  if (e.io.status != IoStatus::kSuccess) return e.End(StatusOfIo(e.io.status, /*write=*/false));
+  Advance(e);
+  if (e.transfer.blocks == 0) return e.EndSuccess();
+  VerifyBurst(e);
+}
+
+void VerifyBurst(Execution& e) {
+  const uint32_t blocks = NextBurst(e, e.buffer_bytes());
+  if (blocks == 0) return e.End(kInternalError | kDnrBit);
+  e.SubmitBuffer(IoType::kRead, e.transfer.lba, blocks, OnVerified);
+}
+
+}  // namespace
+
+void Compare(Execution& e) {
+  if (!e.facts().compare) return e.End(kInvalidOpcode | kDnrBit);
+  if (!ParseRange(e)) return;
+  if (const uint16_t status = CheckDataLength(e)) return e.End(status);
+  e.TakeBuffer(BytesLeft(e), FetchBurst);
+}
+
+void Verify(Execution& e) {
+  if (ParseRange(e)) e.TakeBuffer(BytesLeft(e), VerifyBurst);
+}
+
+}  // namespace pollux::nvmf
