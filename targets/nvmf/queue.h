@@ -73,6 +73,8 @@ class Queue {
 
   // Takes a command. What is wrong with it comes back as its completion, from within.
   void Start(Command& command);
+  // Ends a command that is not taken: for the transport, whose capsule or descriptor is at fault.
+  void Refuse(Command& command, uint16_t status);
   // The connection is gone: commands in flight are abandoned. OnQueueEnded follows, later.
   void Close();
   // By the target, on the queue's reactor: asks the carrier to end. The carrier may Close() from
@@ -117,8 +119,6 @@ class Queue {
   // kConnecting -> kAdmin (qid 0) or kIo. The Connector then sets controller_ of an admin queue.
   void SetUp(Connection connection);
 
-  // Ends a command that is not taken.
-  void Refuse(Command& command, uint16_t status);
   void Dispatch(Execution& execution);
   void DispatchIo(Execution& execution);
 
