@@ -98,9 +98,14 @@ struct Referral {
   bool secure_channel = false;
 };
 
-// What the discovery log filters by: nvmf_set_config.
+// nvmf_set_config, nvmf_set_max_subsystems, nvmf_set_crdt.
 struct TargetOptions {
+  // What the discovery log leaves out: what differs in these from the address that is asked.
   bool filter_transport = false, filter_address = false, filter_svcid = false;
+  // The cores whose reactors carry queues; empty: all.
+  std::vector<int> poll_group_cores;
+  // A host has at most one controller of a subsystem through one listener.
+  bool restrict_duplicate_hosts = false;
   uint32_t max_subsystems = 1024;
   uint16_t crdt1 = 0, crdt2 = 0, crdt3 = 0;
   // Data buffers of each reactor.
@@ -145,7 +150,11 @@ class NvmfTarget {
   Task<Status> CreateSubsystem(SubsystemSpec spec);
   // Its controllers end first. ENOENT: none; EPERM: the discovery subsystem.
   Task<Status> DeleteSubsystem(std::string nqn);
+  // In the order in which they were made, the discovery subsystem first.
   std::vector<SubsystemInfo> subsystems() const;
+  // ENOENT: there is no such subsystem, or namespace.
+  Result<SubsystemInfo> FindSubsystem(const std::string& nqn) const;
+  Result<NamespaceInfo> FindNamespace(const std::string& nqn, uint32_t nsid) const;
 
   // Opens the address, or uses it with the other subsystems that have it. Answers it with the port
   // that the kernel chose where "0" was asked for. EEXIST: the subsystem has it already; with
