@@ -108,6 +108,31 @@ inline constexpr uint16_t kKeepAliveTimerExpired = 0x019;
 inline constexpr uint16_t kKeepAliveTimerInvalid = 0x01a;
 }  // namespace status
 
+// --- Identify data that only the target makes. Base §5.17, NVM §4.1.5
+namespace cns {
+inline constexpr uint8_t kAttachedControllers = 0x12;  // Of a namespace.
+inline constexpr uint8_t kControllers = 0x13;          // Of the subsystem.
+}  // namespace cns
+
+struct IndependentNamespace {  // I/O Command Set Independent: CNS 08h. Figure 280
+  uint8_t nsfeat, nmic, rescap, fpi;
+  Le32 anagrpid;
+  uint8_t nsattr, reserved9;
+  Le16 nvmsetid, endgid;
+  uint8_t nstat;  // Bit 0: ready.
+  uint8_t reserved15[4081];
+};
+static_assert(sizeof(IndependentNamespace) == 4096);
+static_assert(offsetof(IndependentNamespace, nstat) == 14);
+
+struct IdentifyNvmController {  // CNS 06h, CSI 0. NVM figure 102
+  uint8_t vsl, wzsl, wusl, dmrl;
+  Le32 dmrsl;
+  Le64 dmsl;
+  uint8_t reserved16[4080];
+};
+static_assert(sizeof(IdentifyNvmController) == 4096);
+
 // --- Discovery log page. §5.16.1.23
 namespace log_page {
 inline constexpr uint8_t kDiscovery = 0x70;

@@ -1,0 +1,143 @@
+#include <cstring>
+#include <utility>
+
+#include "core/run_on.h"
+#include "targets/nvmf/await_task.h"
+#include "targets/nvmf/controller.h"
+#include "targets/nvmf/parameter_data.h"
+#include "targets/nvmf/queue.h"
+#include "targets/nvmf/worker.h"
+
+// The Identify command: which data structure is asked for, and whether there is one. Base §5.17
+
+namespace pollux::nvmf {
+
+using namespace nvme::status;
+
+namespace {
+
+constexpr size_t kIdentifyBytes = 4096;
+constexpr uint32_t kNsidListEnd = 0xfffffffe;  // Lists begin behind a lower NSID than this.
+
+uint8_t CnsOf(Execution& e) { return static_cast<uint8_t>(uint32_t{e.entry().cdw10}); }
+uint16_t CntidOf(Execution& e) { return static_cast<uint16_t>(e.entry().cdw10 >> 16); }
+uint8_t CsiOf(Execution& e) { return static_cast<uint8_t>(e.entry().cdw11 >> 24); }
+
+bool IsOfCommandSet(uint8_t cns) {
+  return cns == nvme::cns::kCsNamespace || cns == nvme::cns::kCsController ||
+         cns == nvme::cns::kCsActiveNamespaces;
+}
+
+std::string Zeroes() { return std::string(kIdentifyBytes, '\0'); }
+
+// The combinations of I/O command sets that may be enabled: one, of the NVM command set.
+std::string IoCommandSets() {
+  std::string data = Zeroes();
+  data[0] = 1 << nvme::kCsiNvm;
+  return data;
+}
+
+std::string ControllerList(const std::vector<uint16_t>& ids, uint16_t first) {
+  std::string data = Zeroes();
+  uint16_t count = 0;
+  for (const uint16_t id : ids) {
+    if (id < first || count == kIdentifyBytes / 2 - 1) continue;
+    const Le16 wire = id;
+    ++count;
+    memcpy(data.data() + 2 * count, &wire, sizeof(wire));
+  }
+  const Le16 wire_count = count;
+  memcpy(data.data(), &wire_count, sizeof(wire_count));
+  return data;
+}
+
+}  // namespace
+
+void Controller::Identify(Execution& execution) {
+  const uint8_t cns = CnsOf(execution);
+  if (cns == nvme::cns::kController) return EndWithWhole(execution, IdentifyController());
+  if (discovery()) return execution.End(kInvalidField | kDnrBit);
+  if (IsOfCommandSet(cns) && CsiOf(execution) != nvme::kCsiNvm) {
+    return execution.End(kInvalidField | kDnrBit);
+  }
+  switch (cns) {
+    case nvme::cns::kNamespace:
+    case nvme::cns::kCsNamespace:
+    case nvme::cns::kIndependentNamespace:
+    case nvme::cns::kAllocatedNamespace:
+    case nvme::cns::kNamespaceDescriptors:
+      return IdentifyNamespaceOf(execution);
+    case nvme::cns::kActiveNamespaces:
+    case nvme::cns::kCsActiveNamespaces:
+    case nvme::cns::kAllocatedNamespaces:
+      if (execution.entry().nsid >= kNsidListEnd) {
+        return execution.End(kInvalidNamespace | kDnrBit);
+      }
+      return EndWithWhole(execution, ActiveNamespaces(execution.entry().nsid));
+    case nvme::cns::kCsController:
+      return EndWithWhole(execution, IdentifyNvmController());
+    case nvme::cns::kIoCommandSets:
+      if (CntidOf(execution) != identity_->cntlid && CntidOf(execution) != 0xffff) {
+        return execution.End(kInvalidField | kDnrBit);
+      }
+      return EndWithWhole(execution, IoCommandSets());
+    case nvme::cns::kAttachedControllers:
+    case nvme::cns::kControllers:
+      return IdentifyControllers(execution);
+  }
+  execution.End(kInvalidField | kDnrBit);
+}
+
+// Of a namespace that is not there, or that this host may not see, everything is zero; what is
+// there or not is all one for a number that no namespace can have.
+void Controller::IdentifyNamespaceOf(Execution& execution) {
+  const uint32_t nsid = execution.entry().nsid;
+  const uint8_t cns = CnsOf(execution);
+  if (!IsValidNsid(nsid)) return execution.End(kInvalidNamespace | kDnrBit);
+  const NamespaceView* const ns = FindVisible(nsid);
+  if (cns == nvme::cns::kNamespaceDescriptors) {
+    if (ns == nullptr) return execution.End(kInvalidNamespace | kDnrBit);
+    return EndWithWhole(execution, NamespaceDescriptors(*ns));
+  }
+  if (ns == nullptr) return EndWithWhole(execution, Zeroes());
+  // What the NVM command set adds are protection information and storage tags that are longer than
+  // 16 bits: there are none, and zero says so. NVM figure 100
+  if (cns == nvme::cns::kCsNamespace) return EndWithWhole(execution, Zeroes());
+  if (cns == nvme::cns::kIndependentNamespace) {
+    return EndWithWhole(execution, IdentifyIndependent(*ns));
+  }
+  EndWithWhole(execution, IdentifyNamespace(*ns));
+}
+
+std::string Controller::ActiveNamespaces(uint32_t after) const {
+  Le32 list[kIdentifyBytes / sizeof(Le32)];
+  uint32_t nsid = after;
+  for (Le32& place : list) {
+    nsid = view_.NextVisible(nsid, identity_->hostnqn);
+    if (nsid == 0) break;
+    place = nsid;
+  }
+  return BytesOf(list);
+}
+
+// --- Controller lists
+
+void Controller::IdentifyControllers(Execution& execution) {
+  uint32_t nsid = 0;
+  if (CnsOf(execution) == nvme::cns::kAttachedControllers) {
+    nsid = execution.entry().nsid;
+    if (!IsValidNsid(nsid)) return execution.End(kInvalidNamespace | kDnrBit);
+    if (FindVisible(nsid) == nullptr) return EndWithWhole(execution, Zeroes());
+  }
+  AwaitTask(execution, EndWithControllers(&execution, nsid));
+}
+
+Task<void> Controller::EndWithControllers(Execution* execution, uint32_t nsid) {
+  Worker& worker = queue_.worker();
+  co_await SwitchTo(worker.control());
+  const std::vector<uint16_t> ids = worker.control_side().ControllersOf(identity_->subnqn, nsid);
+  co_await SwitchTo(worker.reactor());
+  EndWithWhole(*execution, ControllerList(ids, CntidOf(*execution)));
+}
+
+}  // namespace pollux::nvmf
