@@ -10,9 +10,9 @@ namespace pollux {
 namespace {
 
 // Every component that logs. A flag of another name is refused.
-constexpr std::array kLogComponents = {"core",      "memory",     "net",   "block",  "bdev_malloc",
-                                       "bdev_null", "bdev_uring", "scsi",  "iscsi",  "vfio_user",
-                                       "pci",       "rpc",        "store", "service"};
+constexpr std::array kLogComponents = {
+    "core", "memory", "net",   "block",     "bdev_malloc", "bdev_null", "bdev_uring", "nvme",
+    "nvmf", "scsi",   "iscsi", "vfio_user", "pci",         "rpc",       "store",      "service"};
 std::array<std::atomic<bool>, kLogComponents.size()> flags;
 std::atomic<bool> timestamps{true};
 

@@ -346,7 +346,8 @@ void FileChannel::Flusher::OnRingDone(int32_t result, uint32_t) {
   if (result < 0 && result != -EINTR && result != -EAGAIN) {
     IoStatus none = IoStatus::kSuccess;
     if (shared.flush_failure.compare_exchange_strong(none, IoStatusOfErrno(-result))) {
-      LogError("bdev", "%s: a flush failed (%s): no flush will succeed until the disk is reopened",
+      LogError("bdev_uring",
+               "%s: a flush failed (%s): no flush will succeed until the disk is reopened",
                Printable(shared.file.path), strerror(-result));
     }
   }

@@ -59,6 +59,14 @@ TEST_F(LogTest, AllIsEveryFlag) {
   for (const LogFlag& flag : GetLogFlags()) EXPECT_FALSE(flag.set) << flag.component;
 }
 
+TEST_F(LogTest, TheDriversAndTargetsHaveFlags) {
+  for (const char* component : {"nvme", "pci", "vfio_user", "nvmf", "iscsi"}) {
+    ASSERT_TRUE(SetLogFlag(component, true).ok()) << component;
+    EXPECT_TRUE(LogEnabled(LogLevel::kDebug, component)) << component;
+    ASSERT_TRUE(SetLogFlag(component, false).ok());
+  }
+}
+
 TEST_F(LogTest, AFlagNobodyKnowsIsRefused) {
   const Status status = SetLogFlag("nonsense", true);
   EXPECT_EQ(ErrnoOf(status), EINVAL);
