@@ -1,18 +1,18 @@
 #include "drivers/nvme/interrupts.h"
 
 #include <poll.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
+#include <utility>
+
+#include "drivers/nvme/event_set.h"
 
 namespace pollux::nvme {
 
 Interrupts::~Interrupts() {
-  for (uint32_t vector = 0; vector < fds_.size(); ++vector) {
+  for (uint32_t vector = 0; vector < vectors_.size(); ++vector) {
     // The descriptors close next. A device that is gone needs no telling, so errors mean nothing.
     (void)device_.SetInterrupt(vector, -1);
   }
@@ -20,34 +20,33 @@ Interrupts::~Interrupts() {
 
 Status Interrupts::Start(bool wanted, uint32_t io_queues) {
   const uint32_t vectors = wanted ? std::min(device_.interrupt_vectors(), io_queues + 1) : 0;
-  if (vectors > 0 || device_.removal_fd() >= 0) {
-    all_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
-    if (!all_.valid()) return ErrorOfErrno(errno, "no epoll descriptor");
+  if (vectors == 0 && device_.removal_fd() < 0) return OkStatus();
+  ASSIGN_OR_RETURN(controller_set_, MakeEventSet());
+  if (device_.removal_fd() >= 0) {
+    RETURN_IF_ERROR(HearLevel(controller_set_.get(), device_.removal_fd()));
   }
-  if (device_.removal_fd() >= 0) RETURN_IF_ERROR(Watch(device_.removal_fd()));
-  for (uint32_t vector = 0; vector < vectors; ++vector) {
-    UniqueFd fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (!fd.valid()) return ErrorOfErrno(errno, "no event descriptor for an interrupt");
-    RETURN_IF_ERROR(device_.SetInterrupt(vector, fd.get()));
-    if (vector == 0) RETURN_IF_ERROR(Watch(fd.get()));
-    fds_.push_back(std::move(fd));
-  }
+  for (uint32_t number = 0; number < vectors; ++number) RETURN_IF_ERROR(AddVector(number));
   return OkStatus();
 }
 
-Status Interrupts::Watch(int fd) {
-  epoll_event event{};
-  event.events = EPOLLIN;
-  if (epoll_ctl(all_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
-    return ErrorOfErrno(errno, "an event descriptor cannot be waited for");
+Status Interrupts::AddVector(uint32_t number) {
+  Vector vector;
+  vector.eventfd = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!vector.eventfd.valid()) return ErrorOfErrno(errno, "no event descriptor for an interrupt");
+  vector.set = controller_set_.get();
+  if (number > 0) {
+    ASSIGN_OR_RETURN(vector.own_set, MakeEventSet());
+    vector.set = vector.own_set.get();
   }
+  RETURN_IF_ERROR(HearRings(vector.set, vector.eventfd.get()));
+  RETURN_IF_ERROR(device_.SetInterrupt(number, vector.eventfd.get()));
+  vectors_.push_back(std::move(vector));
   return OkStatus();
 }
 
 void Interrupts::Clear() {
-  if (fds_.empty()) return;
-  uint64_t count = 0;
-  if (read(fds_[0].get(), &count, sizeof(count)) == sizeof(count)) device_.UnmaskInterrupt(0);
+  if (vectors_.empty()) return;
+  if (ClearRings(vectors_[0].set, vectors_[0].eventfd.get())) device_.UnmaskInterrupt(0);
 }
 
 bool Interrupts::RemovalAnnounced() const {

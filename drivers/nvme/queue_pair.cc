@@ -1,5 +1,6 @@
 #include "drivers/nvme/queue_pair.h"
 
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 
 #include "core/check.h"
 #include "core/mmio.h"
+#include "drivers/nvme/event_set.h"
 #include "drivers/nvme/injections.h"
 
 namespace pollux::nvme {
@@ -88,6 +90,10 @@ QueuePair::QueuePair(const Parts& parts)
   free_ = free_top_ = plain_floor_ = free_lines_[0].slots;
   for (Slot* slot = slots_ + depth_ - 1; slot != slots_; --slot) *free_top_++ = slot;
   EmptyRings();
+  if (parts.event_fd < 0) return;
+  // Without it the owner hears of a drain when it polls by itself.
+  bell_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (bell_.valid()) HearRings(parts.event_fd, bell_.get()).IgnoreError();
 }
 
 QueuePair::~QueuePair() { CHECK(in_flight() == 0, "a queue is freed with commands in flight"); }
@@ -417,17 +423,14 @@ void QueuePair::Reopen() {
 }
 
 void QueuePair::Wake() const {
-  if (parts_.event_fd < 0) return;
+  if (!bell_.valid()) return;
   const uint64_t one = 1;
-  // Only a counter that is nearly full refuses, and then the descriptor is readable.
-  [[maybe_unused]] const ssize_t written = write(parts_.event_fd, &one, sizeof(one));
+  // Nobody takes anything out of it; 2^64 rings would fill it.
+  [[maybe_unused]] const ssize_t written = write(bell_.get(), &one, sizeof(one));
 }
 
 bool QueuePair::PrepareSleep() {
-  if (parts_.event_fd >= 0) {
-    uint64_t count = 0;
-    [[maybe_unused]] const ssize_t got = read(parts_.event_fd, &count, sizeof(count));
-  }
+  if (parts_.event_fd >= 0) ClearRings(parts_.event_fd, -1);
   const Gate now = gate();
   if (now == Gate::kDrained) return true;
   if (now == Gate::kDraining || (now == Gate::kDead && in_flight() > 0)) return false;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/spec/nvme_spec.h"
+#include "core/unique_fd.h"
 #include "drivers/nvme/data_pointer.h"
 #include "drivers/nvme/nvme.h"
 #include "drivers/pci/dma_map.h"
@@ -61,7 +62,7 @@ class alignas(64) QueuePair {
     // Shadow doorbells and event indices (Base annex B.5), or null.
     Le32 *shadow_sq = nullptr, *shadow_cq = nullptr, *event_sq = nullptr, *event_cq = nullptr;
     pci::DmaMap* dma = nullptr;
-    int event_fd = -1;  // Does not block. Drain() and Kill() wake who sleeps on it.
+    int event_fd = -1;  // A set (event_set.h). Drain() and Kill() wake who sleeps on it.
   };
   explicit QueuePair(const Parts& parts);
   ~QueuePair();  // Nothing is in flight.
@@ -278,6 +279,7 @@ class alignas(64) QueuePair {
   const CompletionEntry* const cq_end_;
   Slot** free_;  // Its beginning.
   Parts parts_;
+  UniqueFd bell_;  // In the set of event_fd: rung by the control thread.
   std::unique_ptr<SlotLine[]> slot_lines_;
   std::unique_ptr<FreeLine[]> free_lines_;
   SubmissionEntry* first_fused_ = nullptr;  // The command whose second must be the next, or null.
