@@ -118,6 +118,14 @@ Task<Completion> Queues::CreateSq(const QueuePair& queue, bool weighted) {
   co_return co_await command;
 }
 
+Task<Completion> Queues::DeleteSq(uint16_t qid) {
+  SubmissionEntry entry;
+  entry.opc = admin::kDeleteSq;
+  entry.cdw10 = kQid.Set(0, qid);
+  AdminCommand command(admin_, entry);
+  co_return co_await command;
+}
+
 Task<Completion> Queues::DeleteCq(uint16_t qid) {
   SubmissionEntry entry;
   entry.opc = admin::kDeleteCq;
@@ -144,6 +152,16 @@ Task<Status> Queues::Create(bool first) {
     pairs_.resize(index);
   }
   co_return OkStatus();
+}
+
+Task<void> Queues::Delete() {
+  for (const std::unique_ptr<Pair>& pair : pairs_) {
+    pair->queue->Close();
+    const uint16_t qid = pair->queue->id();
+    const Completion deleted = co_await DeleteSq(qid);
+    // One that still has a submission queue must not be deleted.
+    if (pollux_nvme_ok(deleted)) (void)co_await DeleteCq(qid);
+  }
 }
 
 Result<pollux_nvme_queue*> Queues::Take(int index) {

@@ -45,6 +45,9 @@ class Queues {
   // Has the device create all of them. Base §5.4, §5.5. While `first`, those that it refuses are
   // given up, if it takes one at all.
   Task<Status> Create(bool first);
+  // Has the device delete them, which is how a host takes its leave. Nobody uses them any more.
+  // Base §5.6, §5.7, §3.6.1. What the device says to that makes no difference.
+  Task<void> Delete();
 
   uint16_t count() const { return static_cast<uint16_t>(pairs_.size()); }
   QueuePair& at(uint16_t index) { return *pairs_[index]->queue; }
@@ -84,6 +87,7 @@ class Queues {
   Status MakeOne(const Plan& plan, uint16_t qid);
   Task<Completion> CreateCq(const QueuePair& queue);
   Task<Completion> CreateSq(const QueuePair& queue, bool weighted);
+  Task<Completion> DeleteSq(uint16_t qid);
   Task<Completion> DeleteCq(uint16_t qid);
 
   AdminQueue& admin_;

@@ -12,6 +12,8 @@ namespace {
 
 // How long a device may take to stop by itself before it is kept off the bus.
 constexpr uint64_t kGraceNs = 500 * kNsPerMs;
+// How long a device may take to delete its queues before it is shut down with them.
+constexpr uint64_t kDeletionNs = kNsPerSecond;
 constexpr uint64_t kBackOffMinNs = 100 * kNsPerMs, kBackOffMaxNs = 10 * kNsPerSecond;
 constexpr uint32_t kAttemptsDefault = 5;
 
@@ -135,6 +137,8 @@ Task<void> NvmeController::Leave() {
     admin_deadline_ns_ = NowNs() + limit;
     // The device may want to keep what it holds in there.
     (void)co_await hmb_.TakeBack(admin_);
+    admin_deadline_ns_ = NowNs() + std::min(limit, kDeletionNs);
+    co_await queues_.Delete();
     if (Alive() && bring_up_.state() == BringUp::State::kReady) {
       bring_up_.ShutDown(limit, NowNs());
       while (bring_up_.waiting() && Alive()) {
