@@ -55,6 +55,7 @@ NvmeHost::NvmeHost(Parts parts, std::shared_ptr<Own> own)
     : parts_(std::move(parts)),
       own_(std::move(own)),
       arena_(parts_.memory, parts_.memory_bytes),
+      files_(parts_.files),
       vfio_(*parts_.registry, files_, pci::VfioHost::Options{.no_iommu = parts_.allow_no_iommu}) {
   if (parts_.clock == nullptr) parts_.clock = &TheRealClock();
 }

@@ -34,6 +34,7 @@ class NvmeHost {
     std::byte* memory = nullptr;
     size_t memory_bytes = 0;
     bool allow_no_iommu = false;
+    pci::HostFiles files;          // /sys and /dev.
     const Clock* clock = nullptr;  // Null: the real one.
     // As syslog's priorities. Null: the process's log.
     std::function<void(int priority, const std::string& text)> log;

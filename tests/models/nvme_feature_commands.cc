@@ -41,7 +41,7 @@ NvmeModel::Outcome NvmeModel::GetFeatures(const SubmissionEntry& sqe) {
   };
   switch (id) {
     case feature::kNumberOfQueues: {
-      const uint32_t granted = options_.io_queues_granted - 1u;
+      const uint32_t granted = io_queues_granted - 1u;
       outcome.dw0 = granted << 16 | granted;
       return outcome;
     }
@@ -94,9 +94,9 @@ NvmeModel::Outcome NvmeModel::SetFeatures(const SubmissionEntry& sqe) {
       if ((sqe.cdw11 & 0xffff) == 0xffff || sqe.cdw11 >> 16 == 0xffff) {
         return Refuse(status::kInvalidField, "Number of Queues: ffffh");
       }
-      const uint32_t granted = options_.io_queues_granted - 1u;
+      const uint32_t granted = io_queues_granted - 1u;
       outcome.dw0 = granted << 16 | granted;
-      io_queues_allocated_ = std::min(options_.io_queues_granted, options_.io_queues_max);
+      io_queues_allocated_ = std::min(io_queues_granted, options_.io_queues_max);
       break;
     }
     case feature::kPowerManagement:

@@ -146,6 +146,7 @@ class NvmeModel {
   uint64_t register_accesses() const { return accesses_; }
 
   Faults& faults() { return faults_; }
+  uint16_t io_queues_granted;  // From now on.
   bool lose_interrupts = false;
   bool refuse_aborts = false;  // Else a held command can be aborted.
   // Called with each data structure before the host gets it: identify, log pages, features.

@@ -40,7 +40,8 @@ class NvmeModelDevice final : public pci::PciDevice {
  public:
   struct Options {
     NvmeModel::Options controller;
-    size_t dma_page_bytes = 0;  // See ModelMapper.
+    uint16_t vendor = NvmeModel::kVendorId, device = 0x0010;  // As PCI has them.
+    size_t dma_page_bytes = 0;                                // See ModelMapper.
     // Null from MapBar() otherwise: then every doorbell is written by a call, and counted.
     bool map_doorbells = true;
     bool has_interrupts = true;

@@ -34,7 +34,8 @@ std::byte* NvmeModel::Reach::At(uint64_t iova, uint64_t bytes, bool write) {
 }
 
 NvmeModel::NvmeModel(const Options& options, DmaSpace& dma)
-    : options_(options),
+    : io_queues_granted(options.io_queues_granted),
+      options_(options),
       dma_(dma),
       reach_(*this),
       bar_(std::bit_ceil(kDoorbells + DoorbellBytes(options))),

@@ -114,6 +114,41 @@ TEST_F(ResetTest, TriesAgainAndThenHasFailed) {
   ExpectReads();
 }
 
+// Their owners have them, and are not to lose what they were given.
+TEST_F(ResetTest, FailsWithFewerQueuesThanBeforeUntilThereAreAsMany) {
+  attach_options_.reset_attempts_max = 2;
+  attach_options_.io_queues = 3;
+  Attach();
+  TakeQueue();
+  TakeQueue();
+  model_->io_queues_granted = 2;
+  pollux_nvme_reset(controller_);
+  PollUntil(POLLUX_NVME_STATE_FAILED);
+  EXPECT_THAT(failure_text(), HasSubstr("grants 2 I/O queues, not 3"));
+  Recorder refused;
+  EXPECT_EQ(Read(queues_[0], refused), -ENXIO);
+  EXPECT_EQ(refused.calls, 0);
+
+  model_->io_queues_granted = 3;
+  EXPECT_EQ(pollux_nvme_reset(controller_), 0);
+  PollUntil(POLLUX_NVME_STATE_READY);
+  EXPECT_EQ(info().io_queues, 3);
+  ExpectReads();
+}
+
+TEST_F(ResetTest, MoreQueuesThanBeforeAreNotTaken) {
+  attach_options_.io_queues = 4;
+  device_options_.controller.io_queues_granted = 2;
+  Attach();
+  TakeQueue();
+  model_->io_queues_granted = 4;
+  pollux_nvme_reset(controller_);
+  PollUntil(POLLUX_NVME_STATE_READY);
+  EXPECT_EQ(info().io_queues, 2);
+  ExpectReads();
+  EXPECT_THAT(model_->complaints(), IsEmpty());
+}
+
 TEST_F(ResetTest, OutlivesARefusalOfEachCommandInTurn) {
   attach_options_.admin_timeout_ms = 100;
   Attach();
