@@ -1,5 +1,7 @@
 """open-iscsi in a guest: the kernel's initiator with its daemon and iscsiadm, against one target."""
 
+import re
+
 from guest import HOST
 
 # fio checks every block that it reads against the checksum inside it.
@@ -43,13 +45,15 @@ class Initiator:
         return self._guest.run("iscsiadm -m session || :")
 
 
-def make_file_system(guest, disk):
-    guest.run(f"set -e; mke2fs -q -F -t ext4 {disk}; mount {disk} /mnt", timeout=300)
+def make_file_system(guest, disk, kind="ext4"):
+    command = {"ext4": "mke2fs -q -F -t ext4", "xfs": "mkfs.xfs -q -f"}[kind]
+    guest.run(f"set -e; {command} {disk}; mount {disk} /mnt", timeout=300)
 
 
-def unmount_and_check(guest, disk):
+def unmount_and_check(guest, disk, kind="ext4"):
     """The file system has no errors, by its own tool."""
-    guest.run(f"set -e; umount /mnt; fsck.ext4 -fn {disk}", timeout=300)
+    command = {"ext4": "fsck.ext4 -fn", "xfs": "xfs_repair -n"}[kind]
+    guest.run(f"set -e; umount /mnt; {command} {disk}", timeout=300)
 
 
 def write(guest, mib):
@@ -60,6 +64,38 @@ def verify(guest, mib):
     """Everything that write() wrote is there, read from the target and not from a cache."""
     guest.run("echo 3 >/proc/sys/vm/drop_caches")
     guest.run(f"{FIO} --name=data --size={mib}M --rw=randwrite --verify_only", timeout=300)
+
+
+def load(guest):
+    """Writes and verifies in the background, again and again, until end_load()."""
+    job = f"{FIO} --name=load --size=2M --rw=randwrite --do_verify=1"
+    guest.run(
+        f"rm -f /tmp/load.*; (until test -e /tmp/load.end; do {job} >/tmp/load.out 2>&1 || break; done; "
+        "echo $? >/tmp/load.code) &"
+    )
+
+
+def end_load(guest):
+    guest.run(
+        "touch /tmp/load.end; until_true 240 'test -e /tmp/load.code'; "
+        "cat /tmp/load.out; exit $(cat /tmp/load.code)",
+        300,
+    )
+
+
+def await_writes(guest, disk, count):
+    """Waits until the disk has completed so many writes more."""
+    name = disk.removeprefix("/dev/")
+    # A namespace with several paths counts on each of them: nvme0c1n1 is one of nvme0n1.
+    paths = re.sub(r"^(nvme\d+)(n\d+)$", r"\1c*\2", name)
+    guest.run(
+        f"""
+        stats() {{ ls /sys/block/{paths}/stat 2>/dev/null || echo /sys/block/{name}/stat; }}
+        written() {{ cat $(stats) | awk '{{ sum += $5 }} END {{ print sum }}'; }}
+        goal=$(($(written) + {count}))
+        until_true 60 '[ $(written) -ge '$goal' ]'
+        """
+    )
 
 
 class Stream:
@@ -75,15 +111,7 @@ class Stream:
         )
 
     def await_writes(self, count):
-        """Waits until the disk has completed so many writes more."""
-        name = self._disk.removeprefix("/dev/")
-        self._guest.run(
-            f"""
-            written() {{ awk '{{ print $5 }}' /sys/block/{name}/stat; }}
-            goal=$(($(written) + {count}))
-            until_true 60 '[ $(written) -ge '$goal' ]'
-            """
-        )
+        await_writes(self._guest, self._disk, count)
 
     def running(self):
         return self._guest.run("test -e /tmp/code || echo yes").strip() == "yes"
