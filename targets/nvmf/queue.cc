@@ -136,6 +136,7 @@ void Queue::SetUp(Connection connection) {
   identity_ = std::move(connection.identity);
   qid_ = connection.qid;
   if (state_ != State::kConnecting) return;
+  if (connection.view == nullptr) return End("its subsystem was removed");
   depth_ = connection.depth;
   sq_flow_control_ = connection.sq_flow_control;
   view_ = connection.view;
