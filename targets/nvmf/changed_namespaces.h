@@ -1,9 +1,11 @@
 #pragma once
+#include <array>
 #include <cstdint>
 #include <set>
 #include <string>
 
 #include "core/spec/nvme_spec.h"
+#include "targets/nvmf/parameter_data.h"
 
 namespace pollux::nvmf {
 
@@ -25,12 +27,12 @@ class ChangedNamespaces {
     too_many_ = false;
   }
   // In increasing order; FFFFFFFFh alone stands for more than the page holds.
-  std::string Page() const {
-    Le32 page[kCountMax];
+  std::string LogPage() const {
+    Page<std::array<Le32, kCountMax>> page;
     size_t count = 0;
-    for (const uint32_t nsid : nsids_) page[count++] = nsid;
-    if (too_many_) page[0] = nvme::kAllNamespaces;
-    return std::string(reinterpret_cast<const char*>(page), sizeof(page));
+    for (const uint32_t nsid : nsids_) (*page)[count++] = nsid;
+    if (too_many_) (*page)[0] = nvme::kAllNamespaces;
+    return page.Take();
   }
 
  private:

@@ -1,4 +1,4 @@
-#include <cstring>
+#include <array>
 #include <utility>
 
 #include "core/run_on.h"
@@ -38,17 +38,14 @@ std::string IoCommandSets() {
 }
 
 std::string ControllerList(const std::vector<uint16_t>& ids, uint16_t first) {
-  std::string data = Zeroes();
+  Page<std::array<Le16, kIdentifyBytes / sizeof(Le16)>> page;
   uint16_t count = 0;
   for (const uint16_t id : ids) {
-    if (id < first || count == kIdentifyBytes / 2 - 1) continue;
-    const Le16 wire = id;
-    ++count;
-    memcpy(data.data() + 2 * count, &wire, sizeof(wire));
+    if (id < first || count + 1u == page->size()) continue;
+    (*page)[++count] = id;
   }
-  const Le16 wire_count = count;
-  memcpy(data.data(), &wire_count, sizeof(wire_count));
-  return data;
+  (*page)[0] = count;
+  return page.Take();
 }
 
 }  // namespace
@@ -110,14 +107,14 @@ void Controller::IdentifyNamespaceOf(Execution& execution) {
 }
 
 std::string Controller::ActiveNamespaces(uint32_t after) const {
-  Le32 list[kIdentifyBytes / sizeof(Le32)];
+  Page<std::array<Le32, kIdentifyBytes / sizeof(Le32)>> page;
   uint32_t nsid = after;
-  for (Le32& place : list) {
+  for (Le32& place : *page) {
     nsid = view_.NextVisible(nsid, identity_->hostnqn);
     if (nsid == 0) break;
     place = nsid;
   }
-  return BytesOf(list);
+  return page.Take();
 }
 
 // --- Controller lists

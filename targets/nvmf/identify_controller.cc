@@ -81,22 +81,22 @@ void FillForIo(nvme::IdentifyController& data, const SubsystemFacts& facts) {
 }  // namespace
 
 std::string Controller::IdentifyController() const {
-  nvme::IdentifyController data{};
-  FillCommon(data, *identity_, view_.facts(), queue_.limits());
-  data.oaes = EventBitsSupported();
+  Page<nvme::IdentifyController> page;
+  FillCommon(*page, *identity_, view_.facts(), queue_.limits());
+  page->oaes = EventBitsSupported();
   if (discovery()) {
-    data.cntrltype = 2;
+    page->cntrltype = 2;
   } else {
-    FillForIo(data, view_.facts());
+    FillForIo(*page, view_.facts());
   }
-  return BytesOf(data);
+  return page.Take();
 }
 
 std::string Controller::IdentifyNvmController() const {
-  nvme::IdentifyNvmController data{};
-  data.wzsl = view_.facts().wzsl;
-  data.dmrsl = view_.facts().dmrsl;
-  return BytesOf(data);
+  Page<nvme::IdentifyNvmController> page;
+  page->wzsl = view_.facts().wzsl;
+  page->dmrsl = view_.facts().dmrsl;
+  return page.Take();
 }
 
 }  // namespace pollux::nvmf

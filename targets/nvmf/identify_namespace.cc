@@ -83,7 +83,8 @@ bool IsZero(const T& identifier) {
 
 std::string Controller::IdentifyNamespace(const NamespaceView& ns) const {
   const NamespaceFacts& facts = *ns.facts;
-  nvme::IdentifyNamespace data{};
+  Page<nvme::IdentifyNamespace> page;
+  nvme::IdentifyNamespace& data = *page;
   const uint64_t blocks = ns.channel->blocks();
   data.nsze = blocks;
   data.ncap = blocks;
@@ -101,17 +102,18 @@ std::string Controller::IdentifyNamespace(const NamespaceView& ns) const {
   data.nsattr = NsattrOf(facts);
   std::copy(facts.nguid.begin(), facts.nguid.end(), data.nguid);
   std::copy(facts.eui64.begin(), facts.eui64.end(), data.eui64);
-  return BytesOf(data);
+  return page.Take();
 }
 
 std::string Controller::IdentifyIndependent(const NamespaceView& ns) const {
   const NamespaceFacts& facts = *ns.facts;
-  nvme::IndependentNamespace data{};
+  Page<nvme::IndependentNamespace> page;
+  nvme::IndependentNamespace& data = *page;
   if (view_.facts().multipath) data.nmic = kShared;
   if (view_.facts().ana_reporting) data.anagrpid = facts.anagrpid;
   data.nsattr = NsattrOf(facts);
   data.nstat = kReady;
-  return BytesOf(data);
+  return page.Take();
 }
 
 std::string Controller::NamespaceDescriptors(const NamespaceView& ns) const {

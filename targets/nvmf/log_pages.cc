@@ -1,3 +1,4 @@
+#include <array>
 #include <map>
 #include <utility>
 
@@ -41,34 +42,36 @@ struct LogRequest {
 // --- Pages that are always the same.
 
 std::string FirmwareSlots() {
-  nvme::FirmwareSlotLog log{};
-  log.afi = 1;
-  SetAscii(log.frs[0], kFirmwareRevision);
-  return BytesOf(log);
+  Page<nvme::FirmwareSlotLog> page;
+  page->afi = 1;
+  SetAscii(page->frs[0], kFirmwareRevision);
+  return page.Take();
 }
 
 // Effects: bit 0 supported, bit 1 changes blocks, bit 4 changes what the controller can. Figure 211
 constexpr uint32_t kThere = 1 << 0, kChangesBlocks = 1 << 1, kChangesNamespace = 1 << 3;
 
 std::string CommandEffects() {
-  Le32 admin[256], io[256];
+  struct Effects {
+    Le32 admin[256], io[256];
+    uint8_t reserved[2048];
+  };
+  Page<Effects> page;
   for (const uint8_t opcode :
        {nvme::admin::kGetLogPage, nvme::admin::kIdentify, nvme::admin::kAbort,
         nvme::admin::kGetFeatures, nvme::admin::kAsyncEventRequest, nvme::admin::kKeepAlive}) {
-    admin[opcode] = kThere;
+    page->admin[opcode] = kThere;
   }
-  admin[nvme::admin::kSetFeatures] = kThere | kChangesNamespace;  // Write protection does.
+  page->admin[nvme::admin::kSetFeatures] = kThere | kChangesNamespace;  // Write protection does.
   for (const uint8_t opcode :
        {nvme::io::kFlush, nvme::io::kRead, nvme::io::kCompare, nvme::io::kVerify}) {
-    io[opcode] = kThere;
+    page->io[opcode] = kThere;
   }
   for (const uint8_t opcode :
        {nvme::io::kWrite, nvme::io::kWriteZeroes, nvme::io::kDatasetManagement, nvme::io::kCopy}) {
-    io[opcode] = kThere | kChangesBlocks;
+    page->io[opcode] = kThere | kChangesBlocks;
   }
-  std::string page = BytesOf(admin) + BytesOf(io);
-  page.resize(4096);
-  return page;
+  return page.Take();
 }
 
 }  // namespace
@@ -91,11 +94,11 @@ void Controller::GetLogPage(Execution& execution) {
     case nvme::log_page::kSupported:
       return EndWithLog(execution, SupportedLogPages());
     case nvme::log_page::kError:  // Errors come back with their commands; none is kept.
-      return EndWithLog(execution, BytesOf(nvme::ErrorLogEntry{}));
+      return EndWithLog(execution, Page<nvme::ErrorLogEntry>().Take());
     case nvme::log_page::kFirmwareSlot:
       return EndWithLog(execution, FirmwareSlots());
     case nvme::log_page::kChangedNamespaces:
-      return EndWithLog(execution, changed_namespaces_.Page());
+      return EndWithLog(execution, changed_namespaces_.LogPage());
     case nvme::log_page::kEffects:
       return EndWithLog(execution, CommandEffects());
     case nvme::log_page::kAna:
@@ -139,11 +142,11 @@ void Controller::EndWithLog(Execution& execution, const std::string& page) {
 }
 
 std::string Controller::SupportedLogPages() const {
-  Le32 pages[256];
+  Page<std::array<Le32, 256>> page;
   for (unsigned lid = 0; lid < 256; ++lid) {
-    pages[lid] = HasLogPage(static_cast<uint8_t>(lid)) ? 1 : 0;
+    (*page)[lid] = HasLogPage(static_cast<uint8_t>(lid)) ? 1 : 0;
   }
-  return BytesOf(pages);
+  return page.Take();
 }
 
 // --- SMART / Health: what the controller's queues have counted on all reactors.
@@ -153,14 +156,14 @@ Task<void> Controller::EndWithHealth(Execution* execution) {
   co_await SwitchTo(worker.control());
   const ControlSide::Totals totals = co_await worker.control_side().CountOf(identity_);
   co_await SwitchTo(worker.reactor());
-  nvme::HealthLog log{};
-  log.avail_spare = 100;
+  Page<nvme::HealthLog> page;
+  page->avail_spare = 100;
   // Thousands of 512 bytes, rounded up.
-  SetNumber(log.data_units_read, (totals.bytes_read + 511'999) / 512'000);
-  SetNumber(log.data_units_written, (totals.bytes_written + 511'999) / 512'000);
-  SetNumber(log.host_reads, totals.reads);
-  SetNumber(log.host_writes, totals.writes);
-  EndWithLog(*execution, BytesOf(log));
+  SetNumber(page->data_units_read, (totals.bytes_read + 511'999) / 512'000);
+  SetNumber(page->data_units_written, (totals.bytes_written + 511'999) / 512'000);
+  SetNumber(page->host_reads, totals.reads);
+  SetNumber(page->host_writes, totals.writes);
+  EndWithLog(*execution, page.Take());
 }
 
 Task<void> Controller::EndWithDiscovery(Execution* execution) {
@@ -183,7 +186,8 @@ std::string Controller::AnaPage(bool groups_only) const {
   nvme::AnaLogHeader header{};
   header.change_count = listener != nullptr ? listener->change_count : 0;
   header.descriptors = static_cast<uint16_t>(groups.size());
-  std::string page = BytesOf(header);
+  std::string page;
+  AppendBytes(page, header);
   for (const auto& [group, nsids] : groups) {
     nvme::AnaGroupDescriptor descriptor{};
     descriptor.agid = group;
