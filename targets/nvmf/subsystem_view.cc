@@ -51,8 +51,9 @@ Task<void> SubsystemView::Detach(uint32_t nsid) {
   ns->leaving = true;
   AbortCommandsOf(*ns);
   const uint64_t patience_ends_ns = reactor_.NowNs() + kDetachPatienceNs;
-  while (ns->in_flight > 0 && co_await left_.Until(patience_ends_ns)) {
-  }
+  // g++ 12 would await in `in_flight > 0 && co_await ...` even when nothing is in flight.
+  bool in_time = true;
+  while (in_time && ns->in_flight > 0) in_time = co_await left_.Until(patience_ends_ns);
   if (ns->in_flight > 0) EndQueuesOf(*ns);
   while (ns->in_flight > 0) co_await left_;
   namespaces_[nsid] = nullptr;
