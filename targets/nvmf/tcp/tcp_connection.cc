@@ -65,10 +65,16 @@ void TcpConnection::End(const char* reason, bool when_sent) {
   when_sent ? stream_->CloseWhenSent() : stream_->Close();
 }
 
+std::string TcpConnection::Who() const {
+  const ControllerIdentity* const controller = queue_.controller();
+  if (controller == nullptr) return peer_.ToString();
+  return absl::StrFormat("%s (%s, queue %d)", peer_.ToString(), Printable(controller->hostnqn),
+                         queue_.qid());
+}
+
 void TcpConnection::OnViolation(const nvme_tcp::Violation& violation) {
   reason_ = violation.reason;
-  group_.worker().log().Notice("%s (%s) breaks the protocol: %s (FES %d, FEI %d)", peer_.ToString(),
-                               queue_.controller() != nullptr ? queue_.controller()->hostnqn : "",
+  group_.worker().log().Notice("%s breaks the protocol: %s (FES %d, FEI %d)", Who(),
                                violation.reason, violation.fes, violation.fei);
   const auto header =
       violation.header.first(std::min(violation.header.size(), term_.header.size()));
@@ -91,7 +97,7 @@ void TcpConnection::OnViolation(const nvme_tcp::Violation& violation) {
 
 void TcpConnection::OnClosed(const Status& why) {
   Enter(State::kDraining);
-  group_.worker().log().Info("the connection from %s has ended: %s %s", peer_.ToString(), reason_,
+  group_.worker().log().Info("the connection of %s has ended: %s %s", Who(), reason_,
                              why.ok() ? "" : std::string(why.message()));
   loop_.CancelTimer(connect_timer_);
   loop_.CancelTimer(stall_timer_);

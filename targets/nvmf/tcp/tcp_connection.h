@@ -103,6 +103,7 @@ class TcpConnection final : private ByteStream::Owner, private Queue::Carrier {
   std::string peer_port() const override { return std::to_string(peer_.port()); }
 
   void Enter(State next);
+  std::string Who() const;  // For the log.
   void End(const char* reason, bool when_sent);
   bool receiving() const { return state_ <= State::kReady; }
   void Process();

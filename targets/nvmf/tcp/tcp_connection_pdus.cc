@@ -126,7 +126,7 @@ void TcpConnection::OnH2CData(const Pdu& pdu) {
 
 void TcpConnection::OnTermReq(const Pdu& pdu) {
   const auto& request = reinterpret_cast<const TermReq&>(*pdu.header);
-  group_.worker().log().Notice("%s terminates the connection: FES %d, FEI %d", peer_.ToString(),
+  group_.worker().log().Notice("%s terminates the connection: FES %d, FEI %d", Who(),
                                static_cast<uint16_t>(request.fes),
                                static_cast<uint32_t>(request.fei));
   Close("its host sent a terminate request");

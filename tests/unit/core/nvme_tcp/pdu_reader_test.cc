@@ -58,8 +58,8 @@ class NvmeTcpPduReaderTest : public testing::Test {
       const size_t unit = (agreed_.pda + 1u) * 4;
       pdo = (head + unit - 1) / unit * unit;
     }
-    Bytes pdu(pdo + data_bytes + (ddgst ? 4u : 0), 0xa5);
-    std::fill_n(pdu.begin(), facts.hlen, 0);
+    Bytes pdu(facts.hlen);
+    pdu.resize(pdo + data_bytes + (ddgst ? 4u : 0), 0xa5);
     pdu[0] = type;
     pdu[1] = static_cast<uint8_t>((hdgst ? 1 : 0) | (ddgst ? 2 : 0));
     pdu[2] = facts.hlen;
@@ -373,7 +373,7 @@ TEST_F(NvmeTcpPduReaderTest, TakesNoPaddingWithoutData) {
   WithEveryAgreement([&] {
     Bytes pdu = MakePdu(kCapsule, 4);
     const uint32_t digest = agreed_.data_digest ? 4 : 0;
-    pdu.resize(pdu.size() - 4);
+    for (int i = 0; i < 4; ++i) pdu.pop_back();
     PutLe32(pdu, 4, uint32_t{pdu[3]} + digest);
     Seal(pdu);
     if (uint32_t{pdu[3]} + digest == 72u + (agreed_.header_digest ? 4u : 0)) return;
