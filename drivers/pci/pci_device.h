@@ -14,7 +14,7 @@ namespace pollux::pci {
 // model.
 //
 // The control thread calls all of it, except what MapBar() returned: whoever owns a queue writes
-// its doorbells there. A device that is gone answers reads with all ones and takes writes without
+// its doorbells there, or where there is no such place, by Write32(). A device that is gone answers reads with all ones and takes writes without
 // effect, as the PCI Express specification has it (§2.3.2); gone() then tells why.
 class PciDevice {
  public:

@@ -176,6 +176,7 @@ Status VfioUserClient::Negotiate() {
 }
 
 Result<VfioUserClient::Device> VfioUserClient::GetDevice() {
+  const Lock lock(mutex_);
   const spec::DeviceInfo request{.argsz = sizeof(request)};
   ASSIGN_OR_RETURN(const spec::DeviceInfo info, Ask(Command::kDeviceGetInfo, request));
   if ((info.flags & spec::kDevicePci) == 0) {
@@ -191,6 +192,7 @@ Result<VfioUserClient::Device> VfioUserClient::GetDevice() {
 }
 
 Result<VfioUserClient::DeviceRegion> VfioUserClient::GetRegion(uint32_t index) {
+  const Lock lock(mutex_);
   spec::RegionInfo request{.argsz = sizeof(request), .index = index};
   constexpr size_t kWholeMax =
       sizeof(spec::RegionInfo) + sizeof(spec::SparseMmap) + kAreasMax * sizeof(spec::SparseArea);
@@ -236,6 +238,7 @@ Status VfioUserClient::CheckAccess(size_t bytes) const {
 }
 
 Status VfioUserClient::ReadRegion(uint32_t index, uint64_t offset, std::span<std::byte> data) {
+  const Lock lock(mutex_);
   RETURN_IF_ERROR(CheckAccess(data.size()));
   const spec::RegionAccess request{
       .offset = offset, .region = index, .count = static_cast<uint32_t>(data.size())};
@@ -252,6 +255,7 @@ Status VfioUserClient::ReadRegion(uint32_t index, uint64_t offset, std::span<std
 
 Status VfioUserClient::WriteRegion(uint32_t index, uint64_t offset,
                                    std::span<const std::byte> data) {
+  const Lock lock(mutex_);
   RETURN_IF_ERROR(CheckAccess(data.size()));
   const spec::RegionAccess request{
       .offset = offset, .region = index, .count = static_cast<uint32_t>(data.size())};
@@ -266,6 +270,7 @@ Status VfioUserClient::WriteRegion(uint32_t index, uint64_t offset,
 }
 
 Result<uint32_t> VfioUserClient::GetVectors(uint32_t irq_index) {
+  const Lock lock(mutex_);
   const spec::IrqInfo request{.argsz = sizeof(request), .index = irq_index};
   ASSIGN_OR_RETURN(const spec::IrqInfo info, Ask(Command::kDeviceGetIrqInfo, request));
   if (info.index != irq_index || info.count > kVectorsMax) {
@@ -277,6 +282,7 @@ Result<uint32_t> VfioUserClient::GetVectors(uint32_t irq_index) {
 }
 
 Status VfioUserClient::SetEventfd(uint32_t irq_index, uint32_t vector, int eventfd) {
+  const Lock lock(mutex_);
   const spec::SetIrqs request{.argsz = sizeof(request),
                               .flags = spec::kIrqDataEventfd | spec::kIrqTrigger,
                               .index = irq_index,
@@ -286,6 +292,7 @@ Status VfioUserClient::SetEventfd(uint32_t irq_index, uint32_t vector, int event
 }
 
 Status VfioUserClient::Unmask(uint32_t irq_index, uint32_t vector) {
+  const Lock lock(mutex_);
   const spec::SetIrqs request{.argsz = sizeof(request),
                               .flags = spec::kIrqDataNone | spec::kIrqUnmask,
                               .index = irq_index,
@@ -295,6 +302,7 @@ Status VfioUserClient::Unmask(uint32_t irq_index, uint32_t vector) {
 }
 
 Status VfioUserClient::MapDma(const Region& region) {
+  const Lock lock(mutex_);
   if (region.fd < 0) {
     return NotSupported("memory '%s' has no file that the vfio-user server at %s could map",
                         region.name, name_);
@@ -314,6 +322,7 @@ Status VfioUserClient::MapDma(const Region& region) {
 }
 
 Status VfioUserClient::UnmapDma(const Region& region) {
+  const Lock lock(mutex_);
   const spec::DmaUnmap request{
       .argsz = sizeof(request), .flags = 0, .address = region.iova, .size = region.bytes};
   RETURN_IF_ERROR(Ask(Command::kDmaUnmap, request).status());
@@ -321,7 +330,10 @@ Status VfioUserClient::UnmapDma(const Region& region) {
   return OkStatus();
 }
 
-Status VfioUserClient::Reset() { return Call(Command::kDeviceReset, {}, {}, -1, 0).status(); }
+Status VfioUserClient::Reset() {
+  const Lock lock(mutex_);
+  return Call(Command::kDeviceReset, {}, {}, -1, 0).status();
+}
 
 // --- One command and its answer.
 
@@ -441,6 +453,7 @@ bool VfioUserClient::Wait(short events, uint64_t deadline_ns) const {
 }
 
 Status VfioUserClient::broken() {
+  const Lock lock(mutex_);
   if (!broken_.ok()) return broken_;
   pollfd state{.fd = socket_.get(), .events = POLLRDHUP, .revents = 0};
   if (poll(&state, 1, 0) > 0) {
@@ -450,6 +463,7 @@ Status VfioUserClient::broken() {
 }
 
 Status VfioUserClient::Break(Status why) {
+  const Lock lock(mutex_);
   if (!broken_.ok()) return broken_;
   LogWarning("pci", "%s", why.message());
   broken_ = std::move(why);

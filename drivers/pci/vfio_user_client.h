@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,7 +18,8 @@
 namespace pollux::pci {
 
 // The client's end of a vfio-user connection. One command at a time; each waits for its answer, up
-// to a limit. One thread.
+// to a limit. Any thread: where doorbells cannot be mapped, each queue's owner writes its own by a
+// command, and waits until nobody else's is under way.
 //
 // A command that the server refuses fails with the server's errno, and that is all. A server that
 // is gone, late, or does not keep to the protocol ends the connection: broken() says why, and all
@@ -72,6 +74,9 @@ class VfioUserClient {
 
  private:
   using Payload = std::span<const std::byte>;
+  // Held from a command to the end of what its answer is used for; recursive, since Break() is for
+  // others as for ourselves.
+  using Lock = std::lock_guard<std::recursive_mutex>;
 
   VfioUserClient(UniqueFd socket, std::string name, uint64_t timeout_ns);
   Status Negotiate();
@@ -97,6 +102,7 @@ class VfioUserClient {
   const std::string name_;
   const uint64_t timeout_ns_;
   const RealClock clock_;
+  std::recursive_mutex mutex_;
   vfio_user::MessageReader reader_;
   vfio_user::Capabilities server_;
   uint32_t dma_maps_ = 0;

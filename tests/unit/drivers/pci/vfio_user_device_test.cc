@@ -5,6 +5,9 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 
+#include <thread>
+#include <vector>
+
 #include "core/mmio.h"
 #include "tests/unit/drivers/pci/vfio_user_fixture.h"
 
@@ -170,6 +173,22 @@ TEST_F(VfioUserDeviceTest, HearsOfMsixVectors) {
   served_->OnLoop([&] { served_->server().Trigger(kMsix, 2); });
   EXPECT_FALSE(Readable(event.get()));
   EXPECT_EQ(ErrnoOf(pci->SetInterrupt(4, event.get())), EINVAL);
+}
+
+TEST_F(VfioUserDeviceTest, OwnersOfQueuesWriteDoorbellsWhileTheControlThreadReads) {
+  constexpr int kTimes = 500;
+  const auto pci = Open();
+  std::vector<std::thread> owners;
+  for (uint64_t owner = 1; owner <= 2; ++owner) {
+    owners.emplace_back([&pci, owner] {
+      for (uint32_t i = 1; i <= kTimes; ++i) pci->Write32(0, 8 * owner, i);
+    });
+  }
+  for (int i = 0; i < kTimes; ++i) ASSERT_EQ(pci->ReadConfig(0, 4), 0x56781234u);
+  for (std::thread& owner : owners) owner.join();
+  EXPECT_TRUE(pci->gone().ok()) << pci->gone();
+  EXPECT_EQ(pci->Read32(0, 8), uint32_t{kTimes});
+  EXPECT_EQ(pci->Read32(0, 16), uint32_t{kTimes});
 }
 
 TEST_F(VfioUserDeviceTest, ResetReachesTheDeviceAndKeepsWhatWasSet) {
