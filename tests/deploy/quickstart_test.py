@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -39,6 +40,12 @@ class Quickstart:
             check=False,
         )
 
+    def pid_file(self):
+        return pathlib.Path(self.run_dir, "nvme/pid")
+
+    def ssd_pid(self):
+        return int(self.pid_file().read_text())
+
     def client(self):
         return Client(f"{self.run_dir}/pollux.sock")
 
@@ -56,30 +63,53 @@ def succeeds(result):
     return result.stdout
 
 
-def test_it_makes_two_disks_that_an_initiator_uses_and_again_leaves_them_alone(quickstart):
+def test_it_makes_three_disks_that_an_initiator_uses_and_again_leaves_them_alone(quickstart):
     first = succeeds(quickstart())
-    assert first.count("read back, identical") == 2
+    assert first.count("read back, identical") == 3
 
     second = succeeds(quickstart())
-    assert "is running already" in second
-    assert second.count("its content is left alone") == 2
+    assert second.count("is running already") == 2
+    assert second.count("its content is left alone") == 3
 
 
-def test_the_next_start_has_the_saved_configuration_and_the_file_disk(quickstart):
+def test_the_next_start_has_the_saved_configuration_and_what_was_written(quickstart):
     succeeds(quickstart())
-    image = quickstart.state / "disks/file.img"
-    content = image.read_bytes()
-    assert "has ended" in succeeds(quickstart("--stop"))
+    images = [quickstart.state / "disks" / name for name in ("file.img", "nvme.img")]
+    contents = [image.read_bytes() for image in images]
+    assert all(len(content) == 64 << 20 and any(content[-4096:]) for content in contents)
+    ssd = quickstart.ssd_pid()
+    assert succeeds(quickstart("--stop")).count("has ended") == 2
+    assert not pathlib.Path(f"/proc/{ssd}").exists()
     with pytest.raises(CannotConnect):
         quickstart.client()
     assert "is not running" in succeeds(quickstart("--stop"))
 
     again = succeeds(quickstart())
     assert "with the configuration that is saved" in again
-    assert again.count("is there already") == 2
-    assert image.read_bytes() == content
+    assert again.count("is there already") == 3
+    assert [image.read_bytes() for image in images] == contents
     with quickstart.client() as client:
-        assert len(client.iscsi_get_target_nodes()) == 2
+        assert len(client.iscsi_get_target_nodes()) == 3
+
+
+def test_an_ssd_that_died_is_started_and_used_again(quickstart):
+    succeeds(quickstart())
+    os.kill(quickstart.ssd_pid(), signal.SIGKILL)
+    again = succeeds(quickstart())
+    assert "an NVMe SSD: pollux-nvme-model" in again
+    assert again.count("its content is left alone") == 3
+
+
+def test_a_process_that_only_has_the_ssds_number_is_left_alone(quickstart):
+    succeeds(quickstart())
+    ssd = quickstart.ssd_pid()
+    with subprocess.Popen(["sleep", "600"]) as other:
+        quickstart.pid_file().write_text(f"{other.pid}\n")
+        assert succeeds(quickstart("--stop")).count("has ended") == 1
+        assert other.poll() is None
+        other.kill()
+    quickstart.pid_file().write_text(f"{ssd}\n")
+    assert "The NVMe SSD has ended" in succeeds(quickstart("--stop"))
 
 
 def test_a_port_that_is_taken_is_named(quickstart):
