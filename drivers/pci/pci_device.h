@@ -14,8 +14,9 @@ namespace pollux::pci {
 // model.
 //
 // The control thread calls all of it, except what MapBar() returned: whoever owns a queue writes
-// its doorbells there, or where there is no such place, by Write32(). A device that is gone answers reads with all ones and takes writes without
-// effect, as the PCI Express specification has it (§2.3.2); gone() then tells why.
+// its doorbells there, or where there is no such place, by Write32(). A device that is gone answers
+// reads with all ones and takes writes without effect, as the PCI Express specification has it
+// (§2.3.2); gone() then tells why.
 class PciDevice {
  public:
   virtual ~PciDevice() = default;  // Gives the device back. Bus mastering is off afterwards.
