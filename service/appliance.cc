@@ -12,13 +12,14 @@
 #include "rpc/json_codec.h"
 #include "rpc/spdk_config.h"
 #include "service/handlers.h"
+#include "service/nvmf_handlers.h"
 #include "service/systemd.h"
 
 namespace pollux::service {
 namespace {
 
 constexpr uint64_t kRetryEveryNs = 2 * kNsPerSecond;
-constexpr uint64_t kIscsiDrainNs = 1200 * kNsPerMs;
+constexpr uint64_t kDrainNs = 1200 * kNsPerMs;
 constexpr uint64_t kRpcDrainNs = 200 * kNsPerMs;
 
 Result<std::string> ReadFile(const std::string& path) {
@@ -188,16 +189,11 @@ Task<Status> Appliance::BringUp() {
   dispatcher_->SetState(v1::STATE_RUNTIME);
 
   iscsi_->HoldListeners();
+  nvmf_->HoldListeners();
   co_await ReplayAll();
   CO_RETURN_IF_ERROR(co_await ImportConfiguration(std::exchange(imported_, {})));
   CO_RETURN_IF_ERROR(co_await configuration_->Commit());
-  for (const auto& unopened : iscsi_->ReleaseListeners()) {
-    const std::string tag = std::to_string(unopened.tag);
-    LogWarning("iscsi", "portal group %s is pending: %s", tag, unopened.why.message());
-    configuration_->Park({"iscsi_portal_group", tag},
-                         {"iscsi_start_portal_group", absl::StrFormat("{\"tag\":%s}", tag)},
-                         unopened.why);
-  }
+  co_await OpenListeners();
 
   // From here on hosts are served; the copy is of a configuration that came up.
   if (const Status kept = co_await configuration_->KeepGoodCopy(); !kept.ok()) {
@@ -213,10 +209,28 @@ Task<Status> Appliance::BringUp() {
   co_return OkStatus();
 }
 
+Task<void> Appliance::OpenListeners() {
+  for (const auto& unopened : iscsi_->ReleaseListeners()) {
+    const std::string tag = std::to_string(unopened.tag);
+    LogWarning("iscsi", "portal group %s is pending: %s", tag, unopened.why.message());
+    configuration_->Park({"iscsi_portal_group", tag},
+                         {"iscsi_start_portal_group", absl::StrFormat("{\"tag\":%s}", tag)},
+                         unopened.why);
+  }
+  const std::vector<nvmf::NvmfTarget::Unopened> unopened_listeners =
+      co_await nvmf_->ReleaseListeners();
+  for (const auto& unopened : unopened_listeners) {
+    handlers_->nvmf().ParkListener(unopened);
+  }
+}
+
 Task<Status> Appliance::StartDataPlane() {
   Memory::Options memory{.hugepages = options_.hugepages,
                          .mib = options_.mem_mib,
                          .needs = iscsi::MemoryNeeds(iscsi_options_, options_.cores.size())};
+  for (MemoryNeed& need : nvmf::MemoryNeeds(nvmf_options_, options_.cores.size())) {
+    memory.needs.push_back(std::move(need));
+  }
   memory.needs.push_back(FileDiskBuffersNeed(options_.cores.size()));
   memory.needs.push_back(NvmeDiskBuffersNeed(options_.cores.size()));
   ASSIGN_OR_CO_RETURN(memory_, Memory::Start(memory, regions_));
@@ -243,13 +257,24 @@ Task<Status> Appliance::StartDataPlane() {
                              .buffers = *nvme_disk_buffers_};
   nvme_ = std::make_unique<NvmeControllers>(nvme, &handlers_->nvme_observer());
   CO_RETURN_IF_ERROR(nvme_->SetOptions(nvme_options_));
-  iscsi::IscsiTarget::Environment environment{.control = control_,
+  co_return co_await StartTargets();
+}
+
+Task<Status> Appliance::StartTargets() {
+  const iscsi::IscsiTarget::Environment iscsi{.control = control_,
                                               .reactors = *reactors_,
                                               .devices = *devices_,
                                               .memory = *memory_,
                                               .stream = StreamKind::kEpoll};
-  iscsi_ = std::make_unique<iscsi::IscsiTarget>(environment);
-  co_return co_await iscsi_->Start(iscsi_options_);
+  iscsi_ = std::make_unique<iscsi::IscsiTarget>(iscsi);
+  CO_RETURN_IF_ERROR(co_await iscsi_->Start(iscsi_options_));
+  const nvmf::NvmfTarget::Environment nvmf{.control = control_,
+                                           .reactors = *reactors_,
+                                           .devices = *devices_,
+                                           .memory = *memory_,
+                                           .stream = StreamKind::kEpoll};
+  nvmf_ = std::make_unique<nvmf::NvmfTarget>(nvmf);
+  co_return co_await nvmf_->Start(nvmf_options_);
 }
 
 Task<void> Appliance::ReplayAll() {
@@ -315,6 +340,12 @@ std::vector<std::string> Appliance::Complaints() const {
           absl::StrFormat("LUN %d of %s is pending: %s", lun.lun, lun.target, lun.reason));
     }
   }
+  if (nvmf_ != nullptr && initialised_.is_set()) {
+    for (const nvmf::PendingNamespace& ns : nvmf_->pending_namespaces()) {
+      complaints.push_back(
+          absl::StrFormat("namespace %d of %s is pending: %s", ns.nsid, ns.nqn, ns.reason));
+    }
+  }
   return complaints;
 }
 
@@ -328,7 +359,10 @@ Task<void> Appliance::Stop() {
   if (retry_timer_ != nullptr) control_.CancelTimer(*retry_timer_);
   if (rpc_server_ != nullptr) co_await rpc_server_->Stop(kRpcDrainNs);
   co_await tasks_.Drained();
-  if (iscsi_ != nullptr) co_await iscsi_->Stop(kIscsiDrainNs);
+  // Both in the same time.
+  if (nvmf_ != nullptr) tasks_.Spawn(nvmf_->Stop(kDrainNs));
+  if (iscsi_ != nullptr) co_await iscsi_->Stop(kDrainNs);
+  co_await tasks_.Drained();
   if (nvme_ != nullptr) co_await nvme_->Stop();
   if (devices_ != nullptr) {
     for (BlockDevice* device : devices_->devices()) {
@@ -340,6 +374,7 @@ Task<void> Appliance::Stop() {
   }
   nvme_.reset();
   handlers_.reset();
+  nvmf_.reset();
   iscsi_.reset();
   devices_.reset();
   if (reactors_ != nullptr) {

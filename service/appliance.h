@@ -20,6 +20,7 @@
 #include "service/notifications.h"
 #include "service/options.h"
 #include "targets/iscsi/iscsi_target.h"
+#include "targets/nvmf/nvmf_target.h"
 
 namespace pollux::service {
 
@@ -62,9 +63,11 @@ class Appliance {
   ReactorBuffers& file_disk_buffers() { return *file_disk_buffers_; }
   NvmeControllers& nvme() { return *nvme_; }
   iscsi::IscsiTarget& iscsi() { return *iscsi_; }
+  nvmf::NvmfTarget& nvmf() { return *nvmf_; }
   // Set by startup calls, used by Initialise.
   BdevOptions& bdev_options() { return bdev_options_; }
   iscsi::Options& iscsi_options() { return iscsi_options_; }
+  nvmf::TargetOptions& nvmf_options() { return nvmf_options_; }
   // In any state, as long as no controller is attached: EPERM then.
   Status SetNvmeOptions(const NvmeOptions& options);
 
@@ -88,6 +91,8 @@ class Appliance {
   Task<Status> ImportConfiguration(std::vector<rpc::SavedCall> calls);
   Task<Status> BringUp();
   Task<Status> StartDataPlane();
+  Task<Status> StartTargets();
+  Task<void> OpenListeners();
   Task<void> ReplayAll();
   Task<Status> ApplySaved(rpc::SavedCall call);
   Task<void> RetryPending();
@@ -108,6 +113,7 @@ class Appliance {
 
   BdevOptions bdev_options_;
   iscsi::Options iscsi_options_;
+  nvmf::TargetOptions nvmf_options_;
   NvmeOptions nvme_options_;
 
   RegionRegistry regions_;
@@ -120,6 +126,7 @@ class Appliance {
   Notifications notifications_;
   std::unique_ptr<NvmeControllers> nvme_;
   std::unique_ptr<iscsi::IscsiTarget> iscsi_;
+  std::unique_ptr<nvmf::NvmfTarget> nvmf_;
   std::unique_ptr<Handlers> handlers_;
 
   enum class Initialisation { kNotBegun, kRunning, kEnded };

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <fstream>
 #include <iterator>
@@ -21,10 +22,21 @@ struct SubsystemInfo {
   const char* name;
   std::vector<const char*> depends_on;
   bool has_configuration;
+  // Methods in the order in which SPDK writes them; others come after them. Empty: the calls stay
+  // as they came.
+  std::vector<std::string_view> order = {};
 };
 const std::vector<SubsystemInfo>& Subsystems() {
   static const std::vector<SubsystemInfo> subsystems = {
-      {"bdev", {}, true}, {"scsi", {"bdev"}, false}, {"iscsi", {"scsi"}, true}};
+      {"bdev", {}, true},
+      {"scsi", {"bdev"}, false},
+      {"nvmf",
+       {"bdev"},
+       true,
+       {"nvmf_set_config", "nvmf_set_max_subsystems", "nvmf_set_crdt", "nvmf_create_transport",
+        "nvmf_discovery_add_referral", "nvmf_create_subsystem", "nvmf_subsystem_add_host",
+        "nvmf_subsystem_add_ns", "nvmf_ns_add_host", "nvmf_subsystem_add_listener"}},
+      {"iscsi", {"scsi"}, true}};
   return subsystems;
 }
 
@@ -142,8 +154,15 @@ Task<Result<v1::FrameworkGetConfigResponse>> FrameworkHandlers::GetConfig(
     const rpc::Method* method = appliance_.dispatcher().Find(name);
     return method != nullptr && method->subsystem == request.name();
   };
+  std::vector<rpc::SavedCall> calls = appliance_.configuration().CallsWhere(of_subsystem);
+  const auto& order = subsystem->order;
+  const auto place = [&order](const rpc::SavedCall& call) {
+    return std::find(order.begin(), order.end(), call.method) - order.begin();
+  };
+  std::stable_sort(calls.begin(), calls.end(),
+                   [&place](const auto& a, const auto& b) { return place(a) < place(b); });
   std::string config = "[";
-  for (const rpc::SavedCall& call : appliance_.configuration().CallsWhere(of_subsystem)) {
+  for (const rpc::SavedCall& call : calls) {
     if (config.size() > 1) config += ',';
     config += "{\"method\":" + rpc::QuoteJson(call.method) + ",\"params\":" + call.params + "}";
   }

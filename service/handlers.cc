@@ -9,6 +9,7 @@
 #include "service/notify_handlers.h"
 #include "service/nvme_command_handlers.h"
 #include "service/nvme_handlers.h"
+#include "service/nvmf_handlers.h"
 #include "service/status_handlers.h"
 #include "service/thread_handlers.h"
 
@@ -24,6 +25,7 @@ struct Handlers::All {
         nvme(appliance),
         nvme_commands(appliance),
         iscsi(appliance),
+        nvmf(appliance),
         status(appliance) {}
 
   FrameworkHandlers framework;
@@ -35,6 +37,7 @@ struct Handlers::All {
   NvmeHandlers nvme;
   NvmeCommandHandlers nvme_commands;
   IscsiHandlers iscsi;
+  NvmfHandlers nvmf;
   StatusHandlers status;
 };
 
@@ -51,6 +54,7 @@ void Handlers::BindAll(rpc::Dispatcher& dispatcher) {
   all_->nvme.Bind(dispatcher);
   all_->nvme_commands.Bind(dispatcher);
   all_->iscsi.Bind(dispatcher);
+  all_->nvmf.Bind(dispatcher);
   all_->status.Bind(dispatcher);
 }
 
@@ -67,6 +71,7 @@ void Handlers::StopObserving(DeviceRegistry& devices) {
 }
 
 NvmeControllers::Observer& Handlers::nvme_observer() { return all_->nvme; }
+NvmfHandlers& Handlers::nvmf() { return all_->nvmf; }
 
 void Handlers::EndWaits() {
   all_->bdev.EndWaits();

@@ -9,6 +9,7 @@ namespace pollux::service {
 
 class Appliance;
 class Configuration;
+class NvmfHandlers;
 
 // All handlers, a class per service of the .proto files. The list in BindAll is the one place where
 // a method meets its handler.
@@ -25,6 +26,7 @@ class Handlers {
   // Ends the calls that wait for something: the appliance stops.
   void EndWaits();
   NvmeControllers::Observer& nvme_observer();
+  NvmfHandlers& nvmf();
 
  private:
   struct All;

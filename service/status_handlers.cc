@@ -58,6 +58,14 @@ Task<Result<v1::PolluxGetStatusResponse>> StatusHandlers::GetStatus(v1::PolluxGe
     entry->set_params("{}");
     entry->set_reason(absl::StrFormat("block device '%s': %s", lun.bdev_name, lun.reason));
   }
+  for (const nvmf::PendingNamespace& ns : appliance_.nvmf().pending_namespaces()) {
+    v1::Pending* entry = response.add_pending();
+    entry->set_kind("nvmf_namespace");
+    entry->set_name(absl::StrFormat("%s %d", ns.nqn, ns.nsid));
+    entry->set_method("nvmf_subsystem_add_ns");
+    entry->set_params("{}");
+    entry->set_reason(absl::StrFormat("block device '%s': %s", ns.device_name, ns.reason));
+  }
 
   const Memory::Usage usage = appliance_.memory().usage();
   v1::MemoryStatus& memory = *response.mutable_memory();

@@ -381,4 +381,10 @@ std::optional<NamespaceInfo> Namespaces::Find(uint32_t nsid) const {
   return InfoOf(*found->second);
 }
 
+void Namespaces::AppendPending(std::vector<PendingNamespace>& pending) const {
+  for (const auto& [device_name, nsid] : pending_) {
+    pending.push_back({nqn_, nsid, device_name, entries_.at(nsid)->reason});
+  }
+}
+
 }  // namespace pollux::nvmf

@@ -49,6 +49,7 @@ class Namespaces {
 
   std::vector<NamespaceInfo> infos() const;
   std::optional<NamespaceInfo> Find(uint32_t nsid) const;
+  void AppendPending(std::vector<PendingNamespace>& pending) const;
 
  private:
   struct Entry;

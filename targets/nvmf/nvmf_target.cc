@@ -47,7 +47,21 @@ Result<NamespaceInfo> NvmfTarget::FindNamespace(const std::string& nqn, uint32_t
   return ErrorOfField(ENOENT, "nsid", std::to_string(nsid), "the subsystem has no such namespace");
 }
 
+std::vector<PendingNamespace> NvmfTarget::pending_namespaces() const {
+  std::vector<PendingNamespace> pending;
+  for (const auto& subsystem : impl_->subsystems) {
+    subsystem->namespaces().AppendPending(pending);
+  }
+  return pending;
+}
+
 // --- Listeners.
+
+Result<ListenAddress> NvmfTarget::Spell(const std::string& nqn, const ListenAddress& address) {
+  const uint16_t port = nqn == nvme::kDiscoveryNqn ? kDefaultDiscoveryPort : kDefaultPort;
+  ASSIGN_OR_RETURN(const ResolvedAddress resolved, Resolve(address, port));
+  return resolved.text;
+}
 
 void NvmfTarget::HoldListeners() { impl_->held = true; }
 Task<std::vector<NvmfTarget::Unopened>> NvmfTarget::ReleaseListeners() {

@@ -65,6 +65,12 @@ struct NamespaceInfo {
   bool pending = false;  // Its disk is missing.
   std::string reason;
 };
+struct PendingNamespace {
+  std::string nqn;
+  uint32_t nsid = 0;
+  std::string device_name;
+  std::string reason;
+};
 struct SubsystemInfo {
   SubsystemSpec spec;
   bool discovery = false;
@@ -155,7 +161,11 @@ class NvmfTarget {
   // ENOENT: there is no such subsystem, or namespace.
   Result<SubsystemInfo> FindSubsystem(const std::string& nqn) const;
   Result<NamespaceInfo> FindNamespace(const std::string& nqn, uint32_t nsid) const;
+  std::vector<PendingNamespace> pending_namespaces() const;
 
+  // The address in the one spelling in which it is kept; a port that is left out is the subsystem's
+  // (or, of a referral, the discovery subsystem's) default.
+  static Result<ListenAddress> Spell(const std::string& nqn, const ListenAddress& address);
   // Opens the address, or uses it with the other subsystems that have it. Answers it with the port
   // that the kernel chose where "0" was asked for. EEXIST: the subsystem has it already; with
   // `retry`, one of those that could not be opened is tried again.
