@@ -16,6 +16,7 @@ namespace {
 
 using testing::HasSubstr;
 using vfio_user::kIntx;
+using vfio_user::kMsi;
 using vfio_user::kMsix;
 
 class VfioUserDeviceTest : public testing::Test {
@@ -173,6 +174,50 @@ TEST_F(VfioUserDeviceTest, HearsOfMsixVectors) {
   served_->OnLoop([&] { served_->server().Trigger(kMsix, 2); });
   EXPECT_FALSE(Readable(event.get()));
   EXPECT_EQ(ErrnoOf(pci->SetInterrupt(4, event.get())), EINVAL);
+}
+
+TEST_F(VfioUserDeviceTest, HearsOfMsiWhereThereIsNoMsix) {
+  served_.reset();
+  served_ = std::make_unique<ServedScratch>(directory_ / "cntrl", kMsi);
+  const auto pci = Open();
+  EXPECT_EQ(pci->interrupt_vectors(), 2u);
+  const UniqueFd event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  ASSERT_TRUE(pci->SetInterrupt(1, event.get()).ok());
+  EXPECT_EQ(pci->ReadConfig(0x42, 2), 0x0001u);
+  served_->OnLoop([&] { served_->server().Trigger(kMsi, 1); });
+  EXPECT_TRUE(Readable(event.get()));
+  pci->UnmaskInterrupt(1);  // Is for INTx, and does nothing here.
+  ASSERT_TRUE(pci->SetInterrupt(1, -1).ok());
+  EXPECT_EQ(pci->ReadConfig(0x42, 2), 0x0000u);
+}
+
+TEST_F(VfioUserDeviceTest, IntxIsMaskedWhenItFiresUntilItIsUnmasked) {
+  constexpr uint32_t kInterruptDisable = 1 << 10;
+  served_.reset();
+  served_ = std::make_unique<ServedScratch>(directory_ / "cntrl", kIntx);
+  const auto pci = Open();
+  EXPECT_EQ(pci->interrupt_vectors(), 1u);
+  pci->WriteConfig(4, 2, kInterruptDisable);
+  const UniqueFd event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  ASSERT_TRUE(pci->SetInterrupt(0, event.get()).ok());
+  EXPECT_EQ(pci->ReadConfig(4, 2) & kInterruptDisable, 0u);
+  const auto fired = [&event] {
+    eventfd_t count = 0;
+    return eventfd_read(event.get(), &count) == 0 ? count : 0;
+  };
+  const auto raise = [&] { served_->OnLoop([&] { served_->server().Trigger(kIntx, 0); }); };
+  raise();
+  raise();
+  EXPECT_EQ(fired(), 1u);
+  pci->UnmaskInterrupt(0);
+  EXPECT_EQ(fired(), 1u);  // The device still holds it up.
+  served_->OnLoop([&] { served_->server().LowerIntx(); });
+  pci->UnmaskInterrupt(0);
+  EXPECT_EQ(fired(), 0u);
+  raise();
+  EXPECT_EQ(fired(), 1u);
+  ASSERT_TRUE(pci->SetInterrupt(0, -1).ok());
+  EXPECT_NE(pci->ReadConfig(4, 2) & kInterruptDisable, 0u);
 }
 
 TEST_F(VfioUserDeviceTest, OwnersOfQueuesWriteDoorbellsWhileTheControlThreadReads) {

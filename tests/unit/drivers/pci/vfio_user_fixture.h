@@ -40,7 +40,8 @@ class SharedMemory {
 // A scratch device behind our server, on a thread of its own.
 class ServedScratch {
  public:
-  explicit ServedScratch(const std::string& path) {
+  explicit ServedScratch(const std::string& path, int irq_index = vfio_user::kMsix)
+      : device_(irq_index) {
     loop_.StartThread();
     OnLoop([&] {
       vfio_user::Server::Options options;

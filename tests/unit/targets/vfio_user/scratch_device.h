@@ -18,14 +18,15 @@ namespace pollux::vfio_user {
 //   BAR 0  16 KiB: one page of registers by messages, one that can be mapped, two by messages again
 //   BAR 2  4 KiB, read only
 //   BAR 4  two pages that can be mapped, apart from each other
-//   configuration space: 256 bytes, with an MSI-X capability at 0x40
+//   configuration space: 256 bytes, with a capability for MSI-X (or MSI, or none) at 0x40
 class ScratchDevice final : public ServedDevice {
  public:
   static constexpr size_t kPage = 4096;
   static constexpr uint64_t kBar4FileOffset = 16 * kPage;
-  static constexpr uint32_t kMsixVectors = 4;
+  static constexpr uint32_t kMsixVectors = 4, kMsiVectors = 2;
 
-  ScratchDevice() {
+  // `irq_index`: the best kind of interrupts that it has; and INTx.
+  explicit ScratchDevice(int irq_index = kMsix) : irq_index_(irq_index) {
     file_ = UniqueFd(memfd_create("scratch", MFD_CLOEXEC));
     if (ftruncate(file_.get(), 32 * kPage) != 0) abort();
     memory_ = static_cast<std::byte*>(
@@ -60,7 +61,9 @@ class ScratchDevice final : public ServedDevice {
   uint32_t irq_count(int irq_index) const override {
     switch (irq_index) {
       case kMsix:
-        return kMsixVectors;
+        return irq_index_ == kMsix ? kMsixVectors : 0;
+      case kMsi:
+        return irq_index_ == kMsi ? kMsiVectors : 0;
       case kIntx:
       case kErr:
       case kReq:
@@ -122,11 +125,13 @@ class ScratchDevice final : public ServedDevice {
     // Vendor and device; a list of capabilities; class 01 08 02.
     const unsigned char head[] = {0x34, 0x12, 0x78, 0x56, 0, 0, 0x10, 0, 0, 2, 8, 1};
     std::memcpy(config_, head, sizeof(head));
+    if (irq_index_ == kIntx) return;
     config_[0x34] = std::byte{0x40};
-    config_[0x40] = std::byte{0x11};  // MSI-X,
-    config_[0x42] = std::byte{kMsixVectors - 1};
+    config_[0x40] = irq_index_ == kMsix ? std::byte{0x11} : std::byte{0x05};
+    if (irq_index_ == kMsix) config_[0x42] = std::byte{kMsixVectors - 1};
   }
 
+  const int irq_index_;
   UniqueFd file_;
   std::byte* memory_ = nullptr;
   std::byte read_only_[kPage] = {};
