@@ -70,7 +70,7 @@ def refused(client, name, params, field):
     return caught.value
 
 
-@pytest.mark.parametrize("name", METHOD_NAMES)
+@pytest.mark.parametrize("name", [name for name in METHOD_NAMES if not OPTIONS[name].relaxed])
 def test_an_unknown_parameter_is_refused(client, name):
     error = refused(client, name, {"no_such_parameter": 1}, "no_such_parameter")
     assert error.value == "1"
