@@ -4,6 +4,7 @@
 
 #include "core/check.h"
 #include "targets/nvmf/execution.h"
+#include "targets/nvmf/queue.h"
 
 namespace pollux::nvmf {
 namespace {
@@ -53,7 +54,9 @@ void AsyncEvents::Request(Execution& execution) {
 }
 
 void AsyncEvents::Withdraw(Execution& execution) {
-  if (std::erase(requests_, &execution) > 0) execution.End(nvme::status::kAbortRequested);
+  if (std::erase(requests_, &execution) == 0) return;
+  const bool closing = execution.queue().state() == Queue::State::kClosing;
+  execution.End(closing ? nvme::status::kAbortedSqDeletion : nvme::status::kAbortRequested);
 }
 
 void AsyncEvents::Raise(Kind kind) {
