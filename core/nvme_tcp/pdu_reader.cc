@@ -43,6 +43,9 @@ constexpr Shape ShapeOf(PduType type) {
   return {};
 }
 
+// Where the data begins for an end that aligns as coarsely as it may.
+constexpr size_t kPdoMax = (kPdaMax + 1u) * 4;
+
 uint32_t DigestAt(const std::byte* place) {
   Le32 digest;
   std::memcpy(&digest, place, sizeof(digest));
@@ -116,8 +119,9 @@ std::variant<NeedMore, Pdu, PduReader::DataEnd, Violation> PduReader::Next() {
   const size_t head_bytes = shape.hlen + (header_digest ? kDigestBytes : 0);
   const bool head_is_here = received.size() >= head_bytes;
   const auto head = received.first(std::min<size_t>(received.size(), shape.hlen));
-  if (shape.digests && ((header.flags & kHdgstf) != 0) != header_digest) {
-    return WrongField(offsetof(CommonHeader, flags), "HDGSTF is not as agreed", head);
+  if (((header.flags & kHdgstf) != 0) != header_digest ||
+      (!shape.digests && (header.flags & kDdgstf) != 0)) {
+    return WrongField(offsetof(CommonHeader, flags), "a digest that was not agreed, or none", head);
   }
   if (header_digest && head_is_here) {
     const uint32_t digest = DigestAt(received.data() + shape.hlen);
@@ -149,9 +153,10 @@ std::variant<NeedMore, Pdu, PduReader::DataEnd, Violation> PduReader::Next() {
       }
       if (!has_data) break;
       data_begin = header.pdo;
-      if (data_begin < head_bytes || data_begin % ((agreed_.pda + 1u) * 4) != 0) {
-        return WrongField(offsetof(CommonHeader, pdo), "PDO is in the header, or not aligned",
-                          head);
+      if (data_begin < head_bytes || data_begin > kPdoMax ||
+          data_begin % ((agreed_.pda + 1u) * 4) != 0) {
+        return WrongField(offsetof(CommonHeader, pdo),
+                          "PDO is in the header, not aligned, or beyond any alignment", head);
       }
       if (agreed_.data_digest) digest_bytes = kDigestBytes;
       if (plen > data_begin + digest_bytes) break;

@@ -14,7 +14,9 @@ Queue::Limits LimitsOf(const TransportOptions& options) {
           .io_depth_max = options.max_queue_depth,
           .in_capsule_bytes = options.in_capsule_data_size,
           .io_bytes_max = options.max_io_size,
-          .io_queues_max = options.max_io_qpairs_per_ctrlr};
+          .io_queues_max = options.max_io_qpairs_per_ctrlr,
+          .kas = options.kas,
+          .kato_min_ms = options.min_kato};
 }
 
 }  // namespace

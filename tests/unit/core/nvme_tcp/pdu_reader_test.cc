@@ -47,8 +47,9 @@ class NvmeTcpPduReaderTest : public testing::Test {
  protected:
   static constexpr uint32_t kPlenMax = 300'000;
 
-  // A right PDU of the type under what is agreed, its data padded as asked.
-  Bytes MakePdu(uint8_t type, uint32_t data_bytes = 0, uint8_t tag = 0) const {
+  // A right PDU of the type under what is agreed, its data padded as asked. (Inlined, it makes
+  // g++ 12 see overflows that are not there.)
+  [[gnu::noinline]] Bytes MakePdu(uint8_t type, uint32_t data_bytes = 0, uint8_t tag = 0) const {
     const TypeFacts& facts = *FactsOf(type);
     const bool hdgst = facts.digests && agreed_.header_digest;
     const bool ddgst = facts.data && agreed_.data_digest && data_bytes > 0;
@@ -358,7 +359,7 @@ TEST_F(NvmeTcpPduReaderTest, TakesNoDataInTheHeaderOrOutOfAlignment) {
       Bytes pdu = MakePdu(kCapsule, 512);
       pdu[3] = static_cast<uint8_t>(pdo);
       Seal(pdu);
-      if (pdo < head || pdo % unit != 0) {
+      if (pdo < head || pdo > 128 || pdo % unit != 0) {
         ExpectViolation(pdu, fes::kInvalidHeaderField, 3);
       } else {
         // There is less data then, or more.
@@ -373,7 +374,6 @@ TEST_F(NvmeTcpPduReaderTest, TakesNoPaddingWithoutData) {
   WithEveryAgreement([&] {
     Bytes pdu = MakePdu(kCapsule, 4);
     const uint32_t digest = agreed_.data_digest ? 4 : 0;
-    for (int i = 0; i < 4; ++i) pdu.pop_back();
     PutLe32(pdu, 4, uint32_t{pdu[3]} + digest);
     Seal(pdu);
     if (uint32_t{pdu[3]} + digest == 72u + (agreed_.header_digest ? 4u : 0)) return;
@@ -384,9 +384,15 @@ TEST_F(NvmeTcpPduReaderTest, TakesNoPaddingWithoutData) {
 TEST_F(NvmeTcpPduReaderTest, TakesOnlyTheDigestFlagsAgreed) {
   WithEveryAgreement([&] {
     for (const TypeFacts& facts : kTypes) {
-      if (!facts.digests) continue;
       end_ = facts.reader;
       Bytes pdu = MakePdu(facts.type, facts.data ? 512 : 0);
+      if (!facts.digests) {
+        for (const uint8_t flags : {uint8_t{1}, uint8_t{2}, uint8_t{3}}) {
+          pdu[1] = flags;
+          ExpectViolation(pdu, fes::kInvalidHeaderField, 1);
+        }
+        continue;
+      }
       pdu[1] ^= 1;
       ExpectViolation(pdu, fes::kInvalidHeaderField, 1);
       if (!facts.data) continue;
@@ -402,7 +408,7 @@ TEST_F(NvmeTcpPduReaderTest, DoesNotLookAtReservedBits) {
   pdu[1] |= 0xf0;
   EXPECT_EQ(Read(pdu, 65536), std::vector{Expected(kCapsule, 512, 4)});
   pdu = MakePdu(0x00);
-  pdu[1] = 0xff;
+  pdu[1] = 0xfc;
   pdu[3] = 0xff;
   EXPECT_EQ(Read(pdu, 65536).size(), 1u);
 }

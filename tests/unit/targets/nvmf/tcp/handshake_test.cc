@@ -44,7 +44,8 @@ TEST_F(TcpHandshakeTest, TakesAnyNumberOfR2TsAndAnyAlignment) {
 TEST_F(TcpHandshakeTest, LooksAtNoReservedByte) {
   Open();
   Bytes request = IcReq();
-  request[1] = request[3] = 0xff;
+  request[1] = 0xfc;
+  request[3] = 0xff;
   request[11] |= 0xfc;
   std::fill(request.begin() + 16, request.end(), 0xff);
   Send(request);

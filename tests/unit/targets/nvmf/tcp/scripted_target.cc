@@ -8,6 +8,18 @@ namespace pollux::nvmf {
 
 ScriptedTarget* ScriptedTarget::current = nullptr;
 
+namespace {
+
+nvme::CompletionEntry CompletionOf(const Command& command, uint16_t status, uint32_t dw0) {
+  nvme::CompletionEntry completion;
+  completion.dw0 = dw0;
+  completion.cid = command.cid();
+  completion.status = static_cast<uint16_t>(status << 1);
+  return completion;
+}
+
+}  // namespace
+
 // A friend of Queue, in the place of the one that makes controllers.
 class Connector {
  public:
@@ -23,14 +35,7 @@ class Connector {
   }
   static void End(Queue& queue, Command& command, uint16_t status, uint32_t dw0) {
     queue.Remove(command);
-    nvme::CompletionEntry completion = queue.Complete(command, status);
-    completion.dw0 = dw0;
-    command.OnCompletion(completion);
-  }
-  static nvme::CompletionEntry Completion(Queue& queue, const Command& command, uint32_t dw0) {
-    nvme::CompletionEntry completion = queue.Complete(command, 0);
-    completion.dw0 = dw0;
-    return completion;
+    command.OnCompletion(CompletionOf(command, status, dw0));
   }
   static void Remove(Queue& queue, Command& command) { queue.Remove(command); }
 };
@@ -48,7 +53,7 @@ void ScriptedTarget::Give(Command& command, uint32_t offset, std::span<const iov
                           bool last, uint32_t dw0) {
   if (!last) return command.OnDataReady(offset, parts, nullptr);
   ends_with_data[&command] = true;
-  const nvme::CompletionEntry completion = Connector::Completion(*queue, command, dw0);
+  const nvme::CompletionEntry completion = CompletionOf(command, 0, dw0);
   command.OnDataReady(offset, parts, &completion);
 }
 
@@ -84,21 +89,13 @@ void Queue::Start(Command& command) {
 
 void Queue::Refuse(Command& command, uint16_t status) {
   ScriptedTarget::current->refused.push_back(status);
-  command.OnCompletion(Complete(command, status));
+  command.OnCompletion(CompletionOf(command, status, 0));
 }
 
 void Queue::Remove(Command& command) {
   command.queue_ = nullptr;
   commands_.Remove(command);
   ScriptedTarget::current->Forget(command);
-}
-
-nvme::CompletionEntry Queue::Complete(const Command& command, uint16_t status) {
-  nvme::CompletionEntry completion;
-  completion.sqhd = ++sqhd_;
-  completion.cid = command.cid();
-  completion.status = static_cast<uint16_t>(status << 1);
-  return completion;
 }
 
 void Queue::Close() {
