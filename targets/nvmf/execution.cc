@@ -28,32 +28,33 @@ class Execution::AbortIo final : public IoRequest {
 
 Execution::~Execution() { CHECK(state_ == State::kIdle, "a command was destroyed in flight"); }
 
-void Execution::Start(Queue& queue) {
-  CHECK(state_ == State::kIdle, "a command was started twice");
-  command_.queue_ = &queue;
-  state_ = State::kRunning;
-  early_ = Early::kNo;
-  kind_ = Kind::kOther;
-  answered_ = false;
-  transfer.offset = 0;
+inline void Execution::Release() {
+  if (loan.part_count > 0) ReturnLoan();
+  if (buffer_ != nullptr) pool_->Give(std::exchange(buffer_, nullptr));
+  if (ns_ != nullptr) LetGoOfNamespace();
+  if (deferred() || !parameter_data_.empty()) [[unlikely]] {
+    ReleaseRare();
+  }
+  state_ = State::kIdle;
+  std::exchange(command_.queue_, nullptr)->Remove(command_);
 }
 
 // --- The transport's downcalls. What it tells of a command that ends early changes nothing.
 
-void Execution::DataArrived() {
+inline void Execution::DataArrived() {
   if (state_ != State::kAwaitData) return;
   if (early_ != Early::kNo) return Later();
   GoOn();
 }
 
-void Execution::DataDropped(uint16_t status) {
+inline void Execution::DataDropped(uint16_t status) {
   if (state_ != State::kAwaitData) return;
   if (early_ != Early::kNo) return Later();
   state_ = State::kRunning;
   End(status);
 }
 
-void Execution::DataSent() {
+inline void Execution::DataSent() {
   if (state_ != State::kAwaitSent) return;
   if (answered_) return Release();
   if (early_ != Early::kNo) return Later();
@@ -82,7 +83,7 @@ void Execution::EndEarly(Early why, bool let_go) {
       if (abort_io_ != nullptr || io_done_) break;
       early_ = std::max(early_, why);
       abort_io_ = new AbortIo(*this);
-      return ns_->channel->Submit(*abort_io_);
+      return channel().Submit(*abort_io_);
     case State::kAwaitOther:
       if (!first_time) break;
       if (next_ == nullptr) {
@@ -174,23 +175,17 @@ void Execution::EndPair(uint16_t own_status, uint16_t other_status) {
 
 // The transport may free the command, or start it anew, from within the upcall.
 void Execution::EndAlone(uint16_t status, uint32_t dw0, uint32_t dw1) {
-  const nvme::CompletionEntry completion = queue().Answer(*this, status, dw0, dw1);
+  nvme::CompletionEntry completion;
+  completion.dw0 = dw0;
+  completion.dw1 = dw1;
+  queue().Answer(*this, status, completion);
   Release();
   command_.OnCompletion(completion);
 }
 
-void Execution::Release() {
-  if (loan.part_count > 0) ReturnLoan();
-  if (buffer_ != nullptr) pool_->Give(std::exchange(buffer_, nullptr));
-  if (ns_ != nullptr) LetGoOfNamespace();
-  if (deferred()) [[unlikely]] {
-    queue().worker().reactor().CancelDeferred(*this);
-  }
-  if (!parameter_data_.empty()) [[unlikely]] {
-    parameter_data_ = {};
-  }
-  state_ = State::kIdle;
-  std::exchange(command_.queue_, nullptr)->Remove(command_);
+void Execution::ReleaseRare() {
+  if (deferred()) queue().worker().reactor().CancelDeferred(*this);
+  parameter_data_ = {};
 }
 
 void Execution::EndWithData(std::string data, uint32_t dw0) {
@@ -254,8 +249,9 @@ void Execution::SendData(uint32_t offset, std::span<const iovec> ready, bool las
   state_ = State::kAwaitSent;
   if (!last) return command_.OnDataReady(offset, ready, nullptr);
   answered_ = true;
-  const nvme::CompletionEntry completion =
-      queue().Answer(*this, nvme::status::kSuccess, std::exchange(dw0_, 0), 0);
+  nvme::CompletionEntry completion;
+  completion.dw0 = std::exchange(dw0_, 0);
+  queue().Answer(*this, nvme::status::kSuccess, completion);
   command_.OnDataReady(offset, ready, &completion);
 }
 
@@ -263,11 +259,11 @@ void Execution::Submit(Step next) {
   next_ = next;
   if (early_ != Early::kNo) return Later();
   state_ = State::kAwaitIo;
-  ns_->channel->Submit(io);
+  channel().Submit(io);
 }
 
 void Execution::SubmitBuffer(IoType type, uint64_t lba, uint64_t blocks, Step next, size_t at) {
-  const size_t bytes = static_cast<size_t>(blocks * ns_->channel->data_block_bytes());
+  const size_t bytes = static_cast<size_t>(blocks * channel().data_block_bytes());
   CHECK(at + bytes <= buffer_bytes());
   parts[0] = {buffer_ + at, bytes};
   io.type = type;
@@ -287,24 +283,6 @@ void Execution::SubmitRange(IoType type, uint64_t lba, uint64_t blocks, Step nex
   Submit(next);
 }
 
-void Execution::ReturnLoan() {
-  ns_->channel->Return(loan);
-  loan.part_count = 0;
-}
-
-void Execution::Use(NamespaceView& ns) {
-  ns_ = &ns;
-  ++ns.in_flight;
-}
-
-void Execution::LetGoOfNamespace() {
-  NamespaceView& ns = *std::exchange(ns_, nullptr);
-  --ns.in_flight;
-  if (ns.leaving) [[unlikely]] {
-    queue().view_->OnLeavingCommandEnded();
-  }
-}
-
 // --- Fused pairs.
 
 void Execution::Join(Execution& second) {
@@ -318,6 +296,22 @@ void Execution::PassTo(Step next) {
   state_ = State::kAwaitFused;
   other_half_->state_ = State::kRunning;
   next(*other_half_);
+}
+
+// --- The transport's half.
+
+Command::Command() {
+  static_assert(sizeof(Execution) <= kExecutionBytes && alignof(Execution) <= 16);
+  new (execution_area) Execution(*this);
+}
+
+Command::~Command() { Execution::Of(*this).~Execution(); }
+
+void Command::DataArrived() { Execution::Of(*this).DataArrived(); }
+void Command::DataDropped(uint16_t status) { Execution::Of(*this).DataDropped(status); }
+void Command::DataSent() { Execution::Of(*this).DataSent(); }
+void Command::Abandon() {
+  Execution::Of(*this).EndEarly(Execution::Early::kAbandoned, /*let_go=*/true);
 }
 
 }  // namespace pollux::nvmf

@@ -79,8 +79,19 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   // The namespace it uses, and whose departure waits for it.
   NamespaceView* ns() { return ns_; }
   const NamespaceFacts& facts() { return *ns_->facts; }
-  void Use(NamespaceView& ns);
-  void LetGoOfNamespace();
+  BlockChannel& channel() { return *ns_->channel; }
+  void Use(NamespaceView& ns) {
+    ns_ = &ns;
+    ++ns.in_flight;
+  }
+  void LetGoOfNamespace() {
+    NamespaceView& ns = *ns_;
+    ns_ = nullptr;
+    --ns.in_flight;
+    if (ns.leaving) [[unlikely]] {
+      view().OnLeavingCommandEnded();
+    }
+  }
   // Of an I/O queue.
   SubsystemView& view() { return *queue().view_; }
   const std::string& hostnqn() { return queue().identity_->hostnqn; }
@@ -111,7 +122,9 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   void SubmitRange(IoType type, uint64_t lba, uint64_t blocks, Step next);
   std::array<iovec, 2> parts{};  // Of the I/O under way.
   Loan loan;
-  void ReturnLoan();
+  void ReturnLoan() {
+    channel().Return(loan);  // Which empties it.
+  }
 
   // It, or its other half, waits for the host or the network.
   bool AwaitsHost() const {
@@ -154,7 +167,15 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   enum class Early : uint8_t { kNo, kOtherHalfEnded, kAborted, kNamespaceGone, kAbandoned };
   class AbortIo;
 
-  void Start(Queue& queue);
+  void Start(Queue& queue) {
+    CHECK(state_ == State::kIdle, "a command was started twice");
+    command_.queue_ = &queue;
+    state_ = State::kRunning;
+    early_ = Early::kNo;
+    kind_ = Kind::kOther;
+    answered_ = false;
+    transfer.offset = 0;
+  }
   void DataArrived();
   void DataDropped(uint16_t status);
   void DataSent();
@@ -173,6 +194,7 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   uint16_t EarlyStatus() const;
   void EndAlone(uint16_t status, uint32_t dw0, uint32_t dw1);
   void Release();
+  void ReleaseRare();
 
   Command& command_;
   NamespaceView* ns_ = nullptr;

@@ -34,7 +34,7 @@ void Fail(Execution& e, uint16_t status) { e.End(status, e.transfer.item); }
 // What no source may overlap: the order in which blocks are copied is not the host's business.
 uint16_t CheckRanges(Execution& e) {
   const NamespaceFacts& facts = e.facts();
-  const uint64_t disk_blocks = e.ns()->channel->blocks();
+  const uint64_t disk_blocks = e.channel().blocks();
   uint64_t total = 0;
   for (uint32_t i = 0; i < RangeCount(e); ++i) {
     const Range range = RangeAt(e, i);
@@ -78,7 +78,7 @@ void OnRead(Execution& e) {
 
 void CopyBurst(Execution& e) {
   const Range range = RangeAt(e, e.transfer.item);
-  const uint64_t fit = (e.buffer_bytes() - kListBytes) / e.ns()->channel->data_block_bytes();
+  const uint64_t fit = (e.buffer_bytes() - kListBytes) / e.channel().data_block_bytes();
   const uint32_t left = range.blocks - e.transfer.item_blocks;
   e.transfer.burst_blocks = static_cast<uint32_t>(std::min<uint64_t>(left, fit));
   if (e.transfer.burst_blocks == 0) return Fail(e, kInternalError | kDnrBit);

@@ -1,6 +1,6 @@
 #include <cstring>
 
-#include "targets/nvmf/io_commands.h"
+#include "targets/nvmf/io_transfer.h"
 
 // Flush: Base §7.1. Write Zeroes and Dataset Management: NVM §3.2.8, §3.2.3.
 
@@ -42,7 +42,7 @@ nvme::DsmRange RangeAt(Execution& e, uint32_t index) {
 uint32_t RangeCount(Execution& e) { return (e.entry().cdw10 & 0xff) + 1; }
 
 uint16_t CheckRanges(Execution& e) {
-  const uint64_t blocks = e.ns()->channel->blocks();
+  const uint64_t blocks = e.channel().blocks();
   const uint32_t range_blocks_max = e.view().facts().dmrsl;
   for (uint32_t i = 0; i < RangeCount(e); ++i) {
     const nvme::DsmRange range = RangeAt(e, i);
@@ -92,7 +92,7 @@ void WriteZeroes(Execution& e) {
   const NamespaceFacts& facts = e.facts();
   if (!facts.write_zeroes) return e.End(kInvalidOpcode | kDnrBit);
   if (const uint16_t status = CheckWritable(e)) return e.End(status);
-  if (!ParseRange(e)) return;
+  if (const uint16_t status = ParseRange(e)) return e.End(status);
   const uint8_t wzsl = e.view().facts().wzsl;
   if (wzsl != 0 && uint64_t{e.transfer.blocks} * facts.geometry.block_bytes > kPageBytes << wzsl) {
     return e.End(kInvalidField | kDnrBit);

@@ -1,7 +1,7 @@
 #include <utility>
 
 #include "targets/nvmf/connector.h"
-#include "targets/nvmf/io_commands.h"
+#include "targets/nvmf/io_transfer.h"
 
 // The fused operation Compare and Write: Base §3.4.2, NVM §3.3. Its halves are the first Compare
 // and the Write that follows it in the queue, for the same blocks. Both are one request to the
@@ -69,7 +69,7 @@ void StartPair(Execution& first, Execution& second) {
   if (const uint16_t status = CheckWritable(first)) {
     return first.EndPair(kAbortedFailedFused, status);
   }
-  if (!ParseRange(first)) return;
+  if (const uint16_t status = ParseRange(first)) return first.End(status);
   if (first.transfer.blocks > blocks_max) {
     return first.EndPair(kAtomicWriteUnitExceeded | kDnrBit, kAtomicWriteUnitExceeded | kDnrBit);
   }

@@ -1,4 +1,4 @@
-#include "targets/nvmf/io_commands.h"
+#include "targets/nvmf/io_transfer.h"
 
 // Read and Write. NVM §3.2.4, §3.2.6.
 //
@@ -15,27 +15,16 @@ bool TryLend(Execution& e, bool write) {
   e.loan.write = write;
   e.loan.lba = e.transfer.lba;
   e.loan.blocks = e.transfer.blocks;
-  if (!e.ns()->channel->TryLend(e.loan)) return false;
-  e.transfer.burst_blocks = e.transfer.blocks;
-  return true;
-}
-
-size_t BytesLeft(Execution& e) {
-  return size_t{e.transfer.blocks} * e.ns()->channel->data_block_bytes();
+  return e.channel().TryLend(e.loan);
 }
 
 void ReadBurst(Execution& e);
 
-// The burst is in `parts`.
-void SendBurst(Execution& e, std::span<const iovec> parts) {
-  const uint32_t offset = e.transfer.offset;
-  Advance(e);
-  e.SendData(offset, parts, /*last=*/e.transfer.blocks == 0, ReadBurst);
-}
-
 void OnReadIntoBuffer(Execution& e) {
   if (e.io.status != IoStatus::kSuccess) return e.End(StatusOfIo(e.io.status, /*write=*/false));
-  SendBurst(e, {e.parts.data(), 1});
+  const uint32_t offset = e.transfer.offset;
+  Advance(e);
+  e.SendData(offset, {e.parts.data(), 1}, /*last=*/e.transfer.blocks == 0, ReadBurst);
 }
 
 void ReadIntoBuffer(Execution& e) {
@@ -62,14 +51,14 @@ void OnBufferFilled(Execution& e) {
 void FillBuffer(Execution& e) {
   const uint32_t blocks = NextBurst(e, e.buffer_bytes());
   if (blocks == 0) return e.End(kInternalError | kDnrBit);
-  const iovec part{e.buffer(), size_t{blocks} * e.ns()->channel->data_block_bytes()};
+  const iovec part{e.buffer(), size_t{blocks} * e.channel().data_block_bytes()};
   e.WantData(e.transfer.offset, {&part, 1}, OnBufferFilled);
 }
 
 void WriteBurst(Execution& e) { e.TakeBuffer(BytesLeft(e), FillBuffer); }
 
 void OnLoanFilled(Execution& e) {
-  Advance(e);
+  e.transfer.offset = e.command().data_bytes;
   e.ReturnLoan();
   e.EndSuccess();
 }
@@ -77,16 +66,17 @@ void OnLoanFilled(Execution& e) {
 }  // namespace
 
 void Read(Execution& e) {
-  if (!ParseRange(e)) return;
+  if (const uint16_t status = ParseRange(e)) return e.End(status);
   if (const uint16_t status = CheckDataLength(e)) return e.End(status);
   e.CountAs(Execution::Kind::kRead);
-  if (TryLend(e, /*write=*/false)) return SendBurst(e, {e.loan.parts, e.loan.part_count});
-  ReadBurst(e);
+  if (!TryLend(e, /*write=*/false)) return ReadBurst(e);
+  e.transfer.offset = e.command().data_bytes;
+  e.SendData(0, {e.loan.parts, e.loan.part_count}, /*last=*/true, nullptr);
 }
 
 void Write(Execution& e) {
   if (const uint16_t status = CheckWritable(e)) return e.End(status);
-  if (!ParseRange(e)) return;
+  if (const uint16_t status = ParseRange(e)) return e.End(status);
   if (const uint16_t status = CheckDataLength(e)) return e.End(status);
   e.CountAs(Execution::Kind::kWrite);
   // A loan says nothing of the medium; FUA does.

@@ -1,4 +1,4 @@
-#include "targets/nvmf/io_commands.h"
+#include "targets/nvmf/io_transfer.h"
 
 // Compare and Verify: NVM §3.2.1, §3.2.5. Both read, and send no data; through one buffer, burst by
 // burst.
@@ -8,10 +8,6 @@ namespace pollux::nvmf {
 using namespace nvme::status;
 
 namespace {
-
-size_t BytesLeft(Execution& e) {
-  return size_t{e.transfer.blocks} * e.ns()->channel->data_block_bytes();
-}
 
 void FetchBurst(Execution& e);
 
@@ -29,7 +25,7 @@ void CompareBurst(Execution& e) {
 void FetchBurst(Execution& e) {
   const uint32_t blocks = NextBurst(e, e.buffer_bytes());
   if (blocks == 0) return e.End(kInternalError | kDnrBit);
-  const iovec part{e.buffer(), size_t{blocks} * e.ns()->channel->data_block_bytes()};
+  const iovec part{e.buffer(), size_t{blocks} * e.channel().data_block_bytes()};
   e.WantData(e.transfer.offset, {&part, 1}, CompareBurst);
 }
 
@@ -52,13 +48,14 @@ void VerifyBurst(Execution& e) {
 
 void Compare(Execution& e) {
   if (!e.facts().compare) return e.End(kInvalidOpcode | kDnrBit);
-  if (!ParseRange(e)) return;
+  if (const uint16_t status = ParseRange(e)) return e.End(status);
   if (const uint16_t status = CheckDataLength(e)) return e.End(status);
   e.TakeBuffer(BytesLeft(e), FetchBurst);
 }
 
 void Verify(Execution& e) {
-  if (ParseRange(e)) e.TakeBuffer(BytesLeft(e), VerifyBurst);
+  if (const uint16_t status = ParseRange(e)) return e.End(status);
+  e.TakeBuffer(BytesLeft(e), VerifyBurst);
 }
 
 }  // namespace pollux::nvmf

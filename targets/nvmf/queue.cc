@@ -60,7 +60,9 @@ void Queue::Start(Command& command) {
 
 void Queue::Refuse(Command& command, uint16_t status) {
   Add(counters_.errors, 1);
-  command.OnCompletion(Complete(command, status));
+  nvme::CompletionEntry completion;
+  Complete(command, status, completion);
+  command.OnCompletion(completion);
 }
 
 void Queue::Dispatch(Execution& execution) {
@@ -84,29 +86,23 @@ void Queue::DispatchIo(Execution& execution) {
   StartIo(execution);
 }
 
-nvme::CompletionEntry Queue::Answer(Execution& execution, uint16_t status, uint32_t dw0,
-                                    uint32_t dw1) {
+void Queue::Answer(Execution& execution, uint16_t status, nvme::CompletionEntry& completion) {
   const Command& command = execution.command();
   if (identifiers_ != nullptr) identifiers_->reset(command.cid());
   --unanswered_;
   Count(execution, status);
-  nvme::CompletionEntry completion = Complete(command, status);
-  completion.dw0 = dw0;
-  completion.dw1 = dw1;
-  return completion;
+  Complete(command, status, completion);
 }
 
 // The head of the submission queue moves by one with each completion, so that the host never has
 // more commands with us than the queue has entries. Without flow control SQHD is reserved.
-nvme::CompletionEntry Queue::Complete(const Command& command, uint16_t status) {
-  nvme::CompletionEntry completion;
+void Queue::Complete(const Command& command, uint16_t status, nvme::CompletionEntry& completion) {
   if (sq_flow_control_ && depth_ > 0) {
     if (++sqhd_ == depth_) sqhd_ = 0;
     completion.sqhd = sqhd_;
   }
   completion.cid = command.cid();
   completion.status = static_cast<uint16_t>(status << 1);
-  return completion;
 }
 
 void Queue::Count(const Execution& execution, uint16_t status) {

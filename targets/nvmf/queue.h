@@ -123,9 +123,10 @@ class Queue {
   void DispatchIo(Execution& execution);
 
   // --- By executions.
-  // The completion of a command, with which its identifier is free for the host.
-  nvme::CompletionEntry Answer(Execution& execution, uint16_t status, uint32_t dw0, uint32_t dw1);
-  nvme::CompletionEntry Complete(const Command& command, uint16_t status);
+  // Fills in the completion of a command, apart from its dwords 0 and 1. The command's identifier
+  // is free for the host with it.
+  void Answer(Execution& execution, uint16_t status, nvme::CompletionEntry& completion);
+  void Complete(const Command& command, uint16_t status, nvme::CompletionEntry& completion);
   // It is the transport's again.
   void Remove(Command& command);
   void Count(const Execution& execution, uint16_t status);
