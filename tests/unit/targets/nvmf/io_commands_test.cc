@@ -115,7 +115,8 @@ TEST_F(IoCommandsTest, WriteZeroesIsChecked) {
   AddMemoryDisk();
   EXPECT_ENDED_WITH(Run(Entry(nvme::io::kWriteZeroes, 1, 0, 4097)), kLbaOutOfRange | kDnr);
   EXPECT_ENDED_WITH(Run(Entry(nvme::io::kWriteZeroes, 1, UINT64_MAX, 1)), kLbaOutOfRange | kDnr);
-  EXPECT_ENDED_WITH(Run(Entry(nvme::io::kWriteZeroes, 1, 0, 4096)), kSuccess);
+  EXPECT_ENDED_WITH(Run(Entry(nvme::io::kWriteZeroes, 1, 0, 2049)), kInvalidField | kDnr);
+  EXPECT_ENDED_WITH(Run(Entry(nvme::io::kWriteZeroes, 1, 0, 2048)), kSuccess);
 }
 
 // --- Dataset Management

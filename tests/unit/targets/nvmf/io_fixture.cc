@@ -232,6 +232,7 @@ IoTest::IoTest(Buffers buffers, Queue::Limits limits) : limits_(limits) {
     auto facts = std::make_shared<SubsystemFacts>();
     facts->nqn = kNqn;
     facts->dmrsl = 2048;
+    facts->wzsl = 8;  // 1 MiB
     worker_->AddView(std::move(facts));
     view_ = worker_->FindView(kNqn);
     ListenerView listener;
