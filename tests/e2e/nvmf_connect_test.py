@@ -508,3 +508,30 @@ def test_hosts_that_come_and_go_under_load(subsystem, cycles):
                 passing.close()
             assert all(done.ok for done in staying.queues[0].wait_all(cids))
     assert wait_until(lambda: subsystem.controllers() == [])
+
+
+# The same host again.
+
+
+def test_a_host_may_have_several_controllers(subsystem):
+    host = Host()
+    with subsystem.connect(host) as first, subsystem.connect(host) as second:
+        assert first.cntlid != second.cntlid
+        assert first.write(1, 0, b"f" * 512).ok
+        assert second.read(1, 0, 1) == b"f" * 512
+
+
+def test_a_host_may_be_held_to_one_controller_of_a_listener(start_polluxd):
+    polluxd = start_polluxd("--wait-for-rpc")
+    polluxd.client.nvmf_set_config(dup_host_policy="restrict_per_listener")
+    polluxd.client.framework_start_init()
+    one, host = Subsystem(polluxd.client), Host()
+    one.add_memory(1)
+    other_address = one.listen()
+    with one.connect(host) as first, one.connect(host, address=other_address) as second:
+        with Queue(one.address) as queue:
+            assert not queue.connect(NQN, host).ok
+        assert first.read(1, 0, 1) and second.read(1, 0, 1)
+    one.await_controllers(0)
+    with one.connect(host) as again:
+        assert again.read(1, 0, 1)

@@ -106,8 +106,6 @@ def ended_with(connection, fes, fei=None):
         ({"plen": 129}, wire.INVALID_HEADER_FIELD, 4),
         ({"plen": 0}, wire.INVALID_HEADER_FIELD, 4),
         ({"plen": 0xFFFFFFFF}, wire.INVALID_HEADER_FIELD, 4),
-        ({"flags": wire.HDGST}, wire.INVALID_HEADER_FIELD, 1),
-        ({"flags": wire.DDGST}, wire.INVALID_HEADER_FIELD, 1),
     ],
     ids=str,
 )
@@ -117,7 +115,11 @@ def test_a_damaged_icreq_is_told_where(subsystem, damage, fes, fei):
         ended_with(connection, fes, fei)
 
 
-@pytest.mark.parametrize("options", [{"dgst": 0xFC}, {"maxr2t": 0xFFFFFFFF}, {"reserved": b"\xff" * 112}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{"dgst": 0xFC}, {"maxr2t": 0xFFFFFFFF}, {"reserved": b"\xff" * 112}, {"flags": wire.HDGST | wire.DDGST}],
+    ids=str,
+)
 def test_reserved_bits_and_any_maxr2t_do_no_harm(subsystem, options):
     with Wire(subsystem.address) as connection:
         connection.send_bytes(connection.ic_req(**options))
@@ -196,8 +198,8 @@ def test_lengths_of_a_command_capsule(liar, plen):
     assert outcome(queue) != "silent"
 
 
-@pytest.mark.parametrize("pdo", [1, 8, 71, 73, 74, 75, 200, 255])
-def test_places_of_the_data(liar, pdo):
+@pytest.mark.parametrize("pdo", [1, 8, 71, 73, 74, 75, 255])
+def test_places_where_the_data_cannot_be(liar, pdo):
     queue = liar.queues[0]
     sqe, data, _ = queue.capsule_of(nvme.lba_entry(nvme.WRITE, 1, 0, 1), 1, bytes(BLOCK))
     queue.send(COMMAND, sqe, data, pdo=pdo)
