@@ -45,6 +45,7 @@ class NvmeModelDevice final : public pci::PciDevice {
     // Null from MapBar() otherwise: then every doorbell is written by a call, and counted.
     bool map_doorbells = true;
     bool has_interrupts = true;
+    int removal_fd = -1;  // Borrowed.
   };
   // The registry outlives the device.
   NvmeModelDevice(const Options& options, RegionRegistry& registry);
@@ -67,7 +68,7 @@ class NvmeModelDevice final : public pci::PciDevice {
   Status SetInterrupt(uint32_t vector, int eventfd) override;
   Status Reset() override;
   Status gone() override;
-  int removal_fd() const override { return -1; }
+  int removal_fd() const override { return options_.removal_fd; }
 
  private:
   uint64_t Read(int bar, uint64_t offset, size_t bytes);

@@ -210,6 +210,25 @@ TEST_F(NvmeWakingTest, AnEventOfTheDeviceRaisesTheControllers) {
   EXPECT_TRUE(Readable(fd));
 }
 
+TEST_F(NvmeWakingTest, ADeviceThatIsWantedBackIsGone) {
+  for (const bool interrupts : {true, false}) {
+    const UniqueFd removal(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    device_options_.removal_fd = removal.get();
+    attach_options_.interrupts = interrupts;
+    ASSERT_EQ(Attach(), POLLUX_NVME_STATE_READY) << failure_text();
+    Settle();
+    const int fd = pollux_nvme_controller_event_fd(controller_);
+    pollux_nvme_controller_poll(controller_);
+    EXPECT_FALSE(Readable(fd));
+    eventfd_write(removal.get(), 1);
+    EXPECT_TRUE(Readable(fd));
+    PollUntil(POLLUX_NVME_STATE_GONE);
+    EXPECT_EQ(failure(), -ENODEV);
+    EXPECT_THAT(failure_text(), HasSubstr("given back"));
+    Detach();
+  }
+}
+
 TEST_F(NvmeWakingTest, ResetsKeepTheDescriptors) {
   ASSERT_EQ(Attach(), POLLUX_NVME_STATE_READY) << failure_text();
   pollux_nvme_queue* const queue = TakeQueue();
