@@ -57,7 +57,6 @@ inline constexpr Field<uint32_t> kAms{11, 3};     // 0 round robin, 1 weighted
 inline constexpr Field<uint32_t> kShn{14, 2};     // Shutdown Notification: 1 normal, 2 abrupt
 inline constexpr Field<uint32_t> kIosqes{16, 4};  // Log2 of the submission entry's bytes: 6
 inline constexpr Field<uint32_t> kIocqes{20, 4};  // Of the completion entry's: 4
-inline constexpr Field<uint32_t> kCrime{24, 1};   // Controller Ready Independent of Media Enable
 }  // namespace cc
 
 namespace csts {

@@ -94,6 +94,8 @@ void BringUp::Enable(const AdminRings& rings, uint32_t configuration, uint64_t n
   registers_.Write(kAqa, aqa::kAcqs.Set(aqa::kAsqs.Set(0, size), size));
   registers_.Write(kAsq, rings.sq_iova);
   registers_.Write(kAcq, rings.cq_iova);
+  // CC.CRIME stays 0: ready then means that the media are ready too (§3.5.3), and no namespace has
+  // to be waited for.
   registers_.Write(kCc, cc::kEn.Set(configuration, 1));
   Enter(State::kEnabling, ready_timeout_ns_, now_ns);
 }
