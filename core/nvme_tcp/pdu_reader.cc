@@ -1,6 +1,7 @@
 #include "core/nvme_tcp/pdu_reader.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "core/accel/crc32c.h"
@@ -17,30 +18,28 @@ struct Shape {
   enum class Tail : uint8_t { kNone, kHeader, kData } tail = Tail::kNone;
 };
 
-constexpr Shape ShapeOf(PduType type) {
+constexpr size_t kTypeCount = 10;
+constexpr std::array<Shape, kTypeCount> kShapes = [] {
   constexpr auto kController = PduReader::End::kController;
   constexpr auto kHost = PduReader::End::kHost;
-  switch (type) {
-    case PduType::kCapsuleCmd:
-      return {sizeof(CapsuleCmd), kController, true, Shape::Tail::kData};
-    case PduType::kH2CData:
-      return {sizeof(DataPdu), kController, true, Shape::Tail::kData};
-    case PduType::kC2HData:
-      return {sizeof(DataPdu), kHost, true, Shape::Tail::kData};
-    case PduType::kCapsuleResp:
-      return {sizeof(CapsuleResp), kHost, true, Shape::Tail::kNone};
-    case PduType::kR2T:
-      return {sizeof(R2T), kHost, true, Shape::Tail::kNone};
-    case PduType::kICReq:
-      return {sizeof(ICReq), kController, false, Shape::Tail::kNone};
-    case PduType::kICResp:
-      return {sizeof(ICResp), kHost, false, Shape::Tail::kNone};
-    case PduType::kH2CTermReq:
-      return {sizeof(TermReq), kController, false, Shape::Tail::kHeader};
-    case PduType::kC2HTermReq:
-      return {sizeof(TermReq), kHost, false, Shape::Tail::kHeader};
-  }
-  return {};
+  std::array<Shape, kTypeCount> shapes{};
+  const auto at = [&](PduType type) -> Shape& { return shapes[static_cast<size_t>(type)]; };
+  at(PduType::kICReq) = {sizeof(ICReq), kController, false, Shape::Tail::kNone};
+  at(PduType::kICResp) = {sizeof(ICResp), kHost, false, Shape::Tail::kNone};
+  at(PduType::kH2CTermReq) = {sizeof(TermReq), kController, false, Shape::Tail::kHeader};
+  at(PduType::kC2HTermReq) = {sizeof(TermReq), kHost, false, Shape::Tail::kHeader};
+  at(PduType::kCapsuleCmd) = {sizeof(CapsuleCmd), kController, true, Shape::Tail::kData};
+  at(PduType::kCapsuleResp) = {sizeof(CapsuleResp), kHost, true, Shape::Tail::kNone};
+  at(PduType::kH2CData) = {sizeof(DataPdu), kController, true, Shape::Tail::kData};
+  at(PduType::kC2HData) = {sizeof(DataPdu), kHost, true, Shape::Tail::kData};
+  at(PduType::kR2T) = {sizeof(R2T), kHost, true, Shape::Tail::kNone};
+  return shapes;
+}();
+
+constexpr const Shape& ShapeOf(PduType type) {
+  constexpr size_t kNoType = 8;
+  static_assert(kShapes[kNoType].hlen == 0);
+  return kShapes[static_cast<size_t>(type) < kTypeCount ? static_cast<size_t>(type) : kNoType];
 }
 
 // Where the data begins for an end that aligns as coarsely as it may.
@@ -50,10 +49,6 @@ uint32_t DigestAt(const std::byte* place) {
   Le32 digest;
   std::memcpy(&digest, place, sizeof(digest));
   return digest;
-}
-
-Violation WrongField(uint32_t offset, const char* reason, std::span<const std::byte> header) {
-  return {fes::kInvalidHeaderField, offset, reason, header};
 }
 
 }  // namespace
@@ -93,98 +88,100 @@ void PduReader::Streamed(std::span<const std::byte> where) {
   if (agreed_.data_digest) crc_ = Crc32c(where, crc_);
 }
 
+// What is at fault is the PDU at begin_.
+Violation PduReader::Fault(uint16_t fes, uint32_t fei, const char* reason) const {
+  const Shape& shape = ShapeOf(reinterpret_cast<const CommonHeader*>(&buffer_[begin_])->type);
+  const size_t header_bytes = std::max<size_t>(shape.hlen, sizeof(CommonHeader));
+  return {fes, fei, reason, {&buffer_[begin_], std::min(end_ - begin_, header_bytes)}};
+}
+Violation PduReader::WrongField(uint32_t offset, const char* reason) const {
+  return Fault(fes::kInvalidHeaderField, offset, reason);
+}
+
 std::variant<NeedMore, Pdu, PduReader::DataEnd, Violation> PduReader::Next() {
   if (streaming_ > 0) return NeedMore{};
   if (data_ends_) return EndOfData();
 
-  const std::span<const std::byte> received{buffer_.get() + begin_, end_ - begin_};
-  if (received.size() < sizeof(CommonHeader)) return NeedMore{};
-  const auto& header = *reinterpret_cast<const CommonHeader*>(received.data());
+  const std::byte* const start = buffer_.get() + begin_;
+  const size_t received = end_ - begin_;
+  if (received < sizeof(CommonHeader)) return NeedMore{};
+  const auto& header = *reinterpret_cast<const CommonHeader*>(start);
 
   const Shape shape = ShapeOf(header.type);
-  const std::span<const std::byte> common = received.first(sizeof(CommonHeader));
-  if (shape.hlen == 0) {
-    return WrongField(offsetof(CommonHeader, type), "there is no such PDU type", common);
+  if (shape.hlen == 0) [[unlikely]] {
+    return WrongField(offsetof(CommonHeader, type), "there is no such PDU type");
   }
-  if (shape.reader != side_) {
-    return Violation{fes::kSequenceError, 0, "a PDU that only the other end may send", common};
+  if (shape.reader != side_) [[unlikely]] {
+    return Fault(fes::kSequenceError, 0, "a PDU that only the other end may send");
   }
-  if (header.hlen != shape.hlen) {
-    return WrongField(offsetof(CommonHeader, hlen), "HLEN is not that of the PDU type", common);
+  if (header.hlen != shape.hlen) [[unlikely]] {
+    return WrongField(offsetof(CommonHeader, hlen), "HLEN is not that of the PDU type");
   }
 
   // A header digest tells whether the other fields are worth looking at. Without it all of them
   // are checked at once: a damaged PLEN must not make us wait for what never comes.
   const bool header_digest = shape.digests && agreed_.header_digest;
   const size_t head_bytes = shape.hlen + (header_digest ? kDigestBytes : 0);
-  const bool head_is_here = received.size() >= head_bytes;
-  const auto head = received.first(std::min<size_t>(received.size(), shape.hlen));
+  const bool head_is_here = received >= head_bytes;
   if (((header.flags & kHdgstf) != 0) != header_digest ||
-      (!shape.digests && (header.flags & kDdgstf) != 0)) {
-    return WrongField(offsetof(CommonHeader, flags), "a digest that was not agreed, or none", head);
+      (!shape.digests && (header.flags & kDdgstf) != 0)) [[unlikely]] {
+    return WrongField(offsetof(CommonHeader, flags), "a digest that was not agreed, or none");
   }
   if (header_digest && head_is_here) {
-    const uint32_t digest = DigestAt(received.data() + shape.hlen);
-    if (Crc32c(head) != digest) {
-      return Violation{fes::kHeaderDigestError, digest, "the header digest is wrong", head};
+    const uint32_t digest = DigestAt(start + shape.hlen);
+    if (Crc32c({start, shape.hlen}) != digest) [[unlikely]] {
+      return Fault(fes::kHeaderDigestError, digest, "the header digest is wrong");
     }
   }
 
   const uint32_t plen = header.plen;
-  if (plen < head_bytes) {
-    return WrongField(offsetof(CommonHeader, plen), "PLEN is less than the header's", head);
-  }
-  if (plen > plen_max_) {
-    return WrongField(offsetof(CommonHeader, plen), "PLEN is larger than any PDU's", head);
+  if (plen < head_bytes || plen > plen_max_) [[unlikely]] {
+    return WrongField(offsetof(CommonHeader, plen), "PLEN is less than the header's, or too large");
   }
   size_t data_begin = head_bytes, digest_bytes = 0;
-  switch (shape.tail) {
-    case Shape::Tail::kNone:
-      if (plen == head_bytes) break;
-      return WrongField(offsetof(CommonHeader, plen), "PLEN of a PDU without data", head);
-    case Shape::Tail::kHeader:
-      if (plen <= head_bytes + kTermReqDataMax) break;
-      return WrongField(offsetof(CommonHeader, plen), "PLEN of a terminate request", head);
-    case Shape::Tail::kData: {
-      const bool has_data = plen > head_bytes;
-      const bool flagged = (header.flags & kDdgstf) != 0;
-      if (flagged ? !agreed_.data_digest : has_data && agreed_.data_digest) {
-        return WrongField(offsetof(CommonHeader, flags), "DDGSTF is not as agreed", head);
-      }
-      if (!has_data) break;
+  if (shape.tail == Shape::Tail::kData) {
+    const bool has_data = plen > head_bytes;
+    const bool flagged = (header.flags & kDdgstf) != 0;
+    if (flagged ? !agreed_.data_digest : has_data && agreed_.data_digest) [[unlikely]] {
+      return WrongField(offsetof(CommonHeader, flags), "DDGSTF is not as agreed");
+    }
+    if (has_data) {
       data_begin = header.pdo;
       if (data_begin < head_bytes || data_begin > kPdoMax ||
-          data_begin % ((agreed_.pda + 1u) * 4) != 0) {
-        return WrongField(offsetof(CommonHeader, pdo),
-                          "PDO is in the header, not aligned, or beyond any alignment", head);
+          data_begin % ((agreed_.pda + 1u) * 4) != 0) [[unlikely]] {
+        return WrongField(offsetof(CommonHeader, pdo), "PDO is in the header, or not aligned");
       }
       if (agreed_.data_digest) digest_bytes = kDigestBytes;
-      if (plen > data_begin + digest_bytes) break;
-      return WrongField(offsetof(CommonHeader, plen), "PLEN leaves no data behind PDO", head);
+      if (plen <= data_begin + digest_bytes) [[unlikely]] {
+        return WrongField(offsetof(CommonHeader, plen), "PLEN leaves no data behind PDO");
+      }
     }
+  } else if (plen > head_bytes + (shape.tail == Shape::Tail::kHeader ? kTermReqDataMax : 0))
+      [[unlikely]] {
+    return WrongField(offsetof(CommonHeader, plen), "PLEN is more than such a PDU has");
   }
   if (!head_is_here) return NeedMore{};
   const auto data_bytes = static_cast<uint32_t>(plen - data_begin - digest_bytes);
   if ((header.type == PduType::kH2CData || header.type == PduType::kC2HData) &&
-      reinterpret_cast<const DataPdu&>(header).datal != data_bytes) {
-    return WrongField(offsetof(CommonHeader, plen), "PLEN does not go with DATAL", head);
+      reinterpret_cast<const DataPdu&>(header).datal != data_bytes) [[unlikely]] {
+    return WrongField(offsetof(CommonHeader, plen), "PLEN does not go with DATAL");
   }
 
   Pdu pdu{.header = &header, .data = {}};
-  if (received.size() >= plen) {
-    pdu.data = received.subspan(data_begin, data_bytes);
+  if (received >= plen) [[likely]] {
+    pdu.data = {start + data_begin, data_bytes};
     if (digest_bytes > 0) {
-      pdu.digest_ok = Crc32c(pdu.data) == DigestAt(pdu.data.data() + data_bytes);
+      pdu.digest_ok = Crc32c(pdu.data) == DigestAt(start + data_begin + data_bytes);
     }
     begin_ += plen;
     return pdu;
   }
   // Not even PDO reached, data to be had in one piece, or only its digest is missing.
-  if (received.size() < data_begin || data_bytes <= kWholeBytesMax ||
-      received.size() - data_begin >= data_bytes) {
+  if (received < data_begin || data_bytes <= kWholeBytesMax ||
+      received - data_begin >= data_bytes) {
     return NeedMore{};
   }
-  pdu.data = received.subspan(data_begin);
+  pdu.data = {start + data_begin, received - data_begin};
   pdu.rest = streaming_ = data_bytes - static_cast<uint32_t>(pdu.data.size());
   data_ends_ = true;
   crc_ = agreed_.data_digest ? Crc32c(pdu.data) : 0;

@@ -78,6 +78,8 @@ class PduReader {
   std::variant<NeedMore, Pdu, DataEnd, Violation> Next();
 
  private:
+  Violation Fault(uint16_t fes, uint32_t fei, const char* reason) const;
+  Violation WrongField(uint32_t offset, const char* reason) const;
   std::variant<NeedMore, Pdu, DataEnd, Violation> EndOfData();
 
   const End side_;

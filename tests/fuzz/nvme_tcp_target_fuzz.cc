@@ -271,9 +271,11 @@ class World final : private Arrival::Home, private ControlSide {
     Send(pdu);
   }
 
+  // Null when there is none, or the transport has given it up.
   Command* Chosen(Input& input) {
     if (target_.started.empty()) return nullptr;
-    return target_.started[input.Byte() % target_.started.size()];
+    Command* const command = target_.started[input.Byte() % target_.started.size()];
+    return target_.heard[command].abandoned ? nullptr : command;
   }
   // A part of the command's data that lies in memory of exactly its size.
   std::pair<uint32_t, std::span<const iovec>> PartsOf(const Command& command, Input& input) {

@@ -36,6 +36,7 @@ void TcpCommand::Begin(const nvme::SubmissionEntry& sqe, const DataPlan& plan,
 }
 
 void TcpCommand::SetAside() {
+  if (capsule_data_.empty()) return;  // It was taken meanwhile.
   if (set_aside_ == nullptr) {
     set_aside_ = std::make_unique_for_overwrite<std::byte[]>(PduReader::kWholeBytesMax);
   }
@@ -46,16 +47,22 @@ void TcpCommand::SetAside() {
 // --- Data from the host.
 
 void TcpCommand::OnDataWanted(uint32_t offset, std::span<const iovec> places) {
-  const size_t bytes = nvmf::BytesOf(places);
-  CHECK(bytes > 0 && bytes <= data_bytes && offset <= data_bytes - bytes);
-  if (data_fault_ != 0) return DataDropped(data_fault_);
-  landing_ = PartCursor(places);
+  if (data_fault_ != 0) [[unlikely]]
+    return DataDropped(data_fault_);
   if (in_capsule_) {
-    landing_.Put(capsule_data_.subspan(offset, bytes));
+    size_t at = offset;
+    for (const iovec& place : places) {
+      CHECK(at + place.iov_len <= capsule_data_.size());
+      std::memcpy(place.iov_base, capsule_data_.data() + at, place.iov_len);
+      at += place.iov_len;
+    }
     // Nothing more of it is wanted, so it need not be set aside.
-    if (offset + bytes == data_bytes) capsule_data_ = {};
+    if (at == capsule_data_.size()) capsule_data_ = {};
     return DataArrived();
   }
+  const size_t bytes = nvmf::BytesOf(places);
+  CHECK(bytes > 0 && bytes <= data_bytes && offset <= data_bytes - bytes);
+  landing_ = PartCursor(places);
   r2t_next_ = offset;
   r2t_left_ = static_cast<uint32_t>(bytes);
   data_bad_ = false;
