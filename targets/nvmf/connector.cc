@@ -31,11 +31,9 @@ void EndInvalidData(Execution& execution, size_t offset) {
                 nvme::kIattrData | static_cast<uint32_t>(offset));
 }
 
-// A name that ends within its field, and is one. Null otherwise.
+// Null when it is none, or so long that it may not end within its field.
 std::optional<std::string> NameOf(const char (&field)[256]) {
-  const size_t length = strnlen(field, sizeof(field));
-  if (length == sizeof(field)) return std::nullopt;
-  std::string name(field, length);
+  std::string name(field, strnlen(field, sizeof(field)));
   if (!IsAcceptableHostNqn(name)) return std::nullopt;
   return name;
 }

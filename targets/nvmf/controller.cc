@@ -22,10 +22,7 @@ Controller::Controller(Queue& admin_queue, SubsystemView& view,
       keep_alive_(admin_queue.worker().reactor(), *this) {
   const std::string& host = identity_->hostnqn;
   for (uint32_t nsid = 0; (nsid = view_.NextVisible(nsid, host)) != 0;) visible_[nsid] = true;
-  const Queue::Limits& limits = queue_.limits();
-  const uint32_t granted_ms = KeepAlive::Grant(kato_ms, limits.kas, limits.kato_min_ms);
-  keep_alive_.SetTimeout(granted_ms == 0 && discovery() ? KeepAlive::kDiscoveryTimeoutMs
-                                                        : granted_ms);
+  SetKeepAlive(kato_ms);
 }
 
 Controller::~Controller() = default;
@@ -120,15 +117,28 @@ Task<void> Controller::Abort(Execution* execution, uint16_t sqid, uint16_t cid) 
 
 // --- Keep alive. Base §3.9
 
+void Controller::SetKeepAlive(uint32_t asked_ms) {
+  const Queue::Limits& limits = queue_.limits();
+  const uint32_t granted_ms = KeepAlive::Grant(asked_ms, limits.kas, limits.kato_min_ms);
+  const bool idles = discovery() && granted_ms == 0;
+  keep_alive_.SetTimeout(idles ? KeepAlive::kDiscoveryTimeoutMs : granted_ms);
+}
+
 void Controller::OnSilence(uint64_t silent_ns) {
-  const double seconds = static_cast<double>(silent_ns) / static_cast<double>(kNsPerSecond);
   properties_.SetFatal();
-  queue_.worker().log().Warning(
-      "controller %d of %s ends: host %s at %s:%s was last heard %.1f s ago, and its keep alive "
-      "timeout is %.1f s",
-      identity_->cntlid, identity_->subnqn, Printable(identity_->hostnqn),
-      queue_.carrier().peer_address(), queue_.carrier().peer_port(), seconds,
-      keep_alive_.timeout_ms() / 1000.0);
+  const std::string who = absl::StrFormat(
+      "controller %d of %s ends: host %s at %s:%s", identity_->cntlid, identity_->subnqn,
+      Printable(identity_->hostnqn), queue_.carrier().peer_address(), queue_.carrier().peer_port());
+  const double seconds = static_cast<double>(silent_ns) / static_cast<double>(kNsPerSecond);
+  const double timeout = keep_alive_.timeout_ms() / 1000.0;
+  // That a host looks around, and says nothing more, is nothing unusual.
+  if (discovery()) {
+    queue_.worker().log().Info("%s is idle for %.1f s", who, seconds);
+  } else {
+    queue_.worker().log().Warning(
+        "%s was last heard %.1f s ago, and its keep alive timeout is %.1f s", who, seconds,
+        timeout);
+  }
   queue_.End("keep alive timeout");
 }
 

@@ -58,6 +58,8 @@ class Controller final : private KeepAlive::Owner {
   void StartDiscovery(Execution& execution);
   void StartAbort(Execution& execution);
   Task<void> Abort(Execution* execution, uint16_t sqid, uint16_t cid);
+  // Grants what a host asks for; a discovery controller without a timeout has one of its own.
+  void SetKeepAlive(uint32_t asked_ms);
   void OnSilence(uint64_t silent_ns) override;
   bool discovery() const { return identity_->discovery; }
   // Null when there is none, as far as this host may know.

@@ -153,11 +153,9 @@ void Controller::SetFeatures(Execution& execution) {
                                  [](Execution& e) { Of(e).SetHostBehavior(e); });
     case nvme::feature::kNumberOfQueues:
       return StartNumberOfQueues(execution);
-    case nvme::feature::kKeepAliveTimer: {
-      const Queue::Limits& limits = queue_.limits();
-      keep_alive_.SetTimeout(KeepAlive::Grant(cdw11, limits.kas, limits.kato_min_ms));
+    case nvme::feature::kKeepAliveTimer:
+      SetKeepAlive(cdw11);
       return execution.EndSuccess();
-    }
   }
   execution.End(SetValue(fid, cdw11));
 }

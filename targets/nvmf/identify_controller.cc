@@ -19,7 +19,7 @@ constexpr uint8_t kOneReadOnlySlot = 1 << 1 | 1 << 0;
 constexpr uint8_t kEffectsLog = 1 << 1, kLongLogPages = 1 << 2;
 constexpr uint8_t kAnaOptimized = 1 << 0, kAnaNonOptimized = 1 << 1, kAnaInaccessible = 1 << 2;
 constexpr uint8_t kAnaTransitionSeconds = 10;
-constexpr uint8_t kVolatileCache = 1 << 0, kFlushesOneNamespace = 2 << 1;
+constexpr uint8_t kVolatileCache = 1 << 0, kFlushesAllNamespaces = 3 << 1;
 constexpr uint16_t kCompareAndWrite = 1 << 0;
 constexpr uint8_t kWriteProtection = 1 << 0;
 constexpr uint16_t kCopyFormat0 = 1 << 0;
@@ -66,7 +66,7 @@ void FillForIo(nvme::IdentifyController& data, const SubsystemFacts& facts) {
   data.oncs = nvme::oncs::kCompare | nvme::oncs::kDsm | nvme::oncs::kWriteZeroes |
               nvme::oncs::kSaveSelect | nvme::oncs::kVerify | nvme::oncs::kCopy;
   data.fuses = kCompareAndWrite;
-  data.vwc = kVolatileCache | kFlushesOneNamespace;
+  data.vwc = kVolatileCache | kFlushesAllNamespaces;
   data.nwpc = kWriteProtection;
   data.ocfs = kCopyFormat0;
   data.ofcs = kDisconnects;

@@ -16,7 +16,7 @@ constexpr uint8_t kProtectionFirst = 1 << 3;                                    
 constexpr uint8_t kProtectionLast = 1 << 4;                                       // DPC
 constexpr uint8_t kShared = 1 << 0;                                               // NMIC
 constexpr uint8_t kWriteProtected = 1 << 0;                                       // NSATTR
-constexpr uint8_t kDeallocatedReadsZero = 1;                                      // DLFEAT
+constexpr uint8_t kDeallocatedReadsZero = 1, kWriteZeroesDeallocates = 1 << 3;    // DLFEAT
 constexpr uint8_t kReady = 1 << 0;                                                // NSTAT
 
 uint8_t NsattrOf(const NamespaceFacts& facts) {
@@ -94,7 +94,10 @@ std::string Controller::IdentifyNamespace(const NamespaceView& ns) const {
   FillPreferences(data, facts);
   FillAtomicity(data, facts);
   if (view_.facts().multipath) data.nmic = kShared;
-  if (facts.limits.unmapped_reads_zero) data.dlfeat = kDeallocatedReadsZero;
+  if (facts.limits.unmapped_reads_zero) {
+    data.dlfeat = kDeallocatedReadsZero;
+    if (facts.unmap && facts.write_zeroes) data.dlfeat |= kWriteZeroesDeallocates;
+  }
   data.mssrl = facts.CopyRangeBlocksMax();
   data.mcl = facts.CopyBlocksMax();
   data.msrc = NamespaceFacts::kCopyRangesMax - 1;

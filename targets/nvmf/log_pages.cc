@@ -48,8 +48,8 @@ std::string FirmwareSlots() {
   return page.Take();
 }
 
-// Effects: bit 0 supported, bit 1 changes blocks, bit 4 changes what the controller can. Figure 211
-constexpr uint32_t kThere = 1 << 0, kChangesBlocks = 1 << 1, kChangesNamespace = 1 << 3;
+// CSUPP, LBCC, NCC. Figure 211
+constexpr uint32_t kThere = 1 << 0, kChangesBlocks = 1 << 1, kChangesNamespace = 1 << 2;
 
 std::string CommandEffects() {
   struct Effects {

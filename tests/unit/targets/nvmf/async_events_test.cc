@@ -263,6 +263,9 @@ TEST_F(KeepAliveTest, DiscoveryControllersEndWhenIdle) {
 TEST_F(KeepAliveTest, DiscoveryControllersHaveTheTimeoutThatIsAskedFor) {
   facts_.discovery = true;
   SetUpController(30000);
+  EXPECT_STATUS(SetFeature(0x0f, 0), kOk);
+  EXPECT_EQ(GetFeature(0x0f).dw0(), 120000u) << "but not none";
+  EXPECT_STATUS(SetFeature(0x0f, 30000), kOk);
   Advance(30000);
   EXPECT_EQ(carrier_.ends_wanted, 1);
 }

@@ -66,7 +66,7 @@ TEST_F(IdentifyTest, ControllerSaysWhatItCan) {
   EXPECT_EQ(U16(data, 520), 0x19d) << "ONCS: compare, DSM, write zeroes, save, verify, copy";
   EXPECT_EQ(U16(data, 522), 1) << "FUSES";
   EXPECT_EQ(U8(data, 524), 0) << "FNA";
-  EXPECT_EQ(U8(data, 525) & 1, 1) << "VWC";
+  EXPECT_EQ(U8(data, 525), 7) << "VWC: Flush goes to one namespace or to all";
   EXPECT_EQ(U16(data, 526), 0) << "AWUN";
   EXPECT_EQ(U16(data, 528), 0) << "AWUPF";
   EXPECT_EQ(U8(data, 531), 1) << "NWPC";
@@ -196,6 +196,8 @@ TEST_F(IdentifyTest, NamespaceSaysWhatItsDiskPrefers) {
   EXPECT_EQ(U16(data, 70), 1023) << "NPDA";
   EXPECT_EQ(U16(data, 72), 65535) << "NOWS, as much as the field holds";
   EXPECT_EQ(U8(data, 33), 1) << "DLFEAT: zeroes";
+  ChangeNamespace(1, [](NamespaceFacts& facts) { facts.unmap = facts.write_zeroes = true; });
+  EXPECT_EQ(U8(Data(0x00, 1), 33), 9) << "and Write Zeroes deallocates";
 }
 
 TEST_F(IdentifyTest, NamespaceSaysHowMuchIsAtomicAndCopied) {

@@ -76,7 +76,8 @@ TEST_F(LogPagesTest, EffectsNameWhatIsExecuted) {
   for (uint32_t opcode = 0; opcode < 256; ++opcode) {
     const bool admin = opcode == 0x02 || opcode == 0x06 || opcode == 0x08 || opcode == 0x09 ||
                        opcode == 0x0a || opcode == 0x0c || opcode == 0x18;
-    EXPECT_EQ(U32(data, 4 * opcode) & 1, admin ? 1u : 0u) << opcode;
+    const uint32_t effect = opcode == 0x09 ? 5 : 1;  // Set Features protects namespaces.
+    EXPECT_EQ(U32(data, 4 * opcode), admin ? effect : 0u) << opcode;
     const bool reads = opcode == 0x00 || opcode == 0x02 || opcode == 0x05 || opcode == 0x0c;
     const bool writes = opcode == 0x01 || opcode == 0x08 || opcode == 0x09 || opcode == 0x19;
     EXPECT_EQ(U32(data, 1024 + 4 * opcode), reads ? 1u : writes ? 3u : 0u) << opcode;
