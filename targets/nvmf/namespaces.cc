@@ -174,7 +174,8 @@ Task<Status> Namespaces::Attach(Entry& entry) {
 }
 
 Task<void> Namespaces::Detach(Entry& entry) {
-  co_await views_.Detach(entry.spec.nsid);
+  std::vector<uint32_t> nsids{entry.spec.nsid};
+  co_await views_.Detach(std::move(nsids));
   GiveIdentifiersBack(entry);
   entry.device = nullptr;
   co_await views_.Tell(SubsystemEvent::kNamespaceChanged, entry.spec.nsid);
@@ -343,12 +344,23 @@ Task<void> Namespaces::OnResized(uint32_t nsid, BlockDevice& device) {
   co_await Publish(*found->second, SubsystemEvent::kNamespaceChanged);
 }
 
+// All at once: thousands of them, one by one, would take longer than there is to stop.
 Task<void> Namespaces::Shutdown() {
   stopping_ = true;
   co_await tasks_.Drained();
-  while (!entries_.empty()) {
-    const uint32_t nsid = entries_.begin()->first;
-    static_cast<void>(co_await Remove(nsid));
+  {
+    const Turn::Holder held = co_await turn_.Take();
+    std::vector<uint32_t> nsids;
+    for (const auto& [nsid, entry] : entries_) {
+      if (entry->device != nullptr) nsids.push_back(nsid);
+    }
+    co_await views_.Detach(std::move(nsids));
+    for (const auto& [nsid, entry] : entries_) {
+      if (entry->device != nullptr) entry->device->Close(*entry);
+    }
+    entries_.clear();
+    pending_.clear();
+    identifiers_.clear();
   }
   co_await tasks_.Drained();
 }

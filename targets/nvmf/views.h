@@ -29,12 +29,12 @@ class Views {
     auto tell = [event, nsid](SubsystemView& view, size_t) { view.Tell(event, nsid); };
     co_await ForEach(tell);
   }
-  // Takes a namespace from all reactors.
-  Task<void> Detach(uint32_t nsid) const {
+  // Takes namespaces from all reactors.
+  Task<void> Detach(std::vector<uint32_t> nsids) const {
     Loop& home = *Loop::Current();
     for (const auto& worker : workers_) {
       co_await SwitchTo(worker->reactor());
-      co_await worker->FindView(nqn_)->Detach(nsid);
+      for (const uint32_t nsid : nsids) co_await worker->FindView(nqn_)->Detach(nsid);
     }
     co_await SwitchTo(home);
   }

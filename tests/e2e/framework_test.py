@@ -29,7 +29,10 @@ from exports import (
 )
 from pollux.pytest_plugin import StartFailed, free_port, polluxd_path
 
-STARTUP_ONLY = {"framework_start_init", "iscsi_set_options", "bdev_set_options"}
+STARTUP_ONLY = {
+    *("framework_start_init", "iscsi_set_options", "bdev_set_options"),
+    *("nvmf_set_config", "nvmf_set_max_subsystems", "nvmf_set_crdt"),
+}
 
 
 def run(*arguments):
@@ -161,13 +164,13 @@ def test_subsystems_stand_after_those_they_depend_on(shared_polluxd):
         assert set(one) == {"subsystem", "depends_on"}
         assert set(one["depends_on"]) <= seen
         seen.add(one["subsystem"])
-    assert {"bdev", "scsi", "iscsi"} <= seen
+    assert {"bdev", "scsi", "nvmf", "iscsi"} <= seen
 
 
 def test_an_unknown_subsystem_is_an_error(shared_polluxd):
     with pytest.raises(pollux.InvalidParams) as caught:
-        shared_polluxd.client.framework_get_config("nvmf")
-    assert (caught.value.field, caught.value.value) == ("name", "nvmf")
+        shared_polluxd.client.framework_get_config("vhost")
+    assert (caught.value.field, caught.value.value) == ("name", "vhost")
 
 
 def test_reactors_are_those_of_the_mask(start_polluxd):
@@ -316,8 +319,27 @@ SPDK_FILE = """
     {"method": "bdev_wait_for_examine"}]},
   {"subsystem": "scsi", "config": null},
   {"subsystem": "nvmf", "config": [
-    {"method": "nvmf_set_config", "params": {"discovery_filter": "match_any"}},
-    {"method": "nvmf_set_max_subsystems", "params": {"max_subsystems": 1024}}]},
+    {"method": "nvmf_set_config", "params": {"discovery_filter": "match_any",
+      "admin_cmd_passthru": {"identify_ctrlr": false}, "dhchap_digests": ["sha256", "sha384"],
+      "dhchap_dhgroups": ["null", "ffdhe2048"]}},
+    {"method": "nvmf_set_max_subsystems", "params": {"max_subsystems": 1024}},
+    {"method": "nvmf_set_crdt", "params": {"crdt1": 0, "crdt2": 0, "crdt3": 0}},
+    {"method": "nvmf_create_transport", "params": {"trtype": "TCP", "max_queue_depth": 128,
+      "max_io_qpairs_per_ctrlr": 127, "in_capsule_data_size": 4096, "max_io_size": 131072,
+      "io_unit_size": 131072, "max_aq_depth": 128, "num_shared_buffers": 511,
+      "buf_cache_size": 4294967295, "dif_insert_or_strip": false, "zcopy": false,
+      "c2h_success": true, "sock_priority": 0, "abort_timeout_sec": 1, "ack_timeout": 0,
+      "data_wr_pool_size": 0}},
+    [{"method": "nvmf_create_subsystem", "params": {"nqn": "nqn.2016-06.io.spdk:cnode1",
+      "allow_any_host": true, "serial_number": "SPDK1", "model_number": "SPDK_Controller1",
+      "max_namespaces": 32, "min_cntlid": 1, "max_cntlid": 65519, "ana_reporting": false}}],
+    [{"method": "nvmf_subsystem_add_ns", "params": {"nqn": "nqn.2016-06.io.spdk:cnode1",
+      "namespace": {"nsid": 1, "bdev_name": "Malloc0",
+        "nguid": "B7A1E2A47A0E4B3E9C510C7D3A0F6F10",
+        "uuid": "b7a1e2a4-7a0e-4b3e-9c51-0c7d3a0f6f10"}}}],
+    [{"method": "nvmf_subsystem_add_listener", "params": {"nqn": "nqn.2016-06.io.spdk:cnode1",
+      "listen_address": {"trtype": "TCP", "adrfam": "IPv4", "traddr": "127.0.0.1",
+        "trsvcid": "NVMEPORT"}, "secure_channel": false}}]]},
   {"subsystem": "iscsi", "config": [
     {"method": "iscsi_set_options", "params": {"node_base": "iqn.2016-06.io.spdk",
       "max_sessions": 128, "max_connections_per_session": 2, "max_queue_depth": 64,
@@ -342,12 +364,14 @@ SPDK_FILE = """
 
 def test_spdks_own_file_is_imported_and_what_is_left_out_is_said(start_polluxd, tmp_path):
     path = tmp_path / "spdk.json"
-    path.write_text(SPDK_FILE.replace("PORT", str(free_port())))
+    path.write_text(SPDK_FILE.replace("NVMEPORT", str(free_port())).replace("PORT", str(free_port())))
     polluxd = start_polluxd("-c", path)
     assert [one["name"] for one in polluxd.client.bdev_get_bdevs()] == ["Malloc0"]
+    (subsystem,) = polluxd.client.nvmf_get_subsystems("nqn.2016-06.io.spdk:cnode1")
+    assert subsystem["namespaces"][0]["bdev_name"] == "Malloc0" and subsystem["listen_addresses"]
     (node,) = polluxd.client.iscsi_get_target_nodes()
     assert node["luns"] == [{"bdev_name": "Malloc0", "lun_id": 0}]
-    for method in ("sock_set_default_impl", "accel_set_options", "nvmf_set_config"):
+    for method in ("sock_set_default_impl", "accel_set_options"):
         assert re.search(f"{method} .*left out", polluxd.log()), method
     before = saved(polluxd.client)
     polluxd.restart("-m", "0x1")

@@ -271,6 +271,24 @@ TEST_F(AdmissionTest, TheAdminQueueMayDieAnywhereInAnIoConnect) {
   }
 }
 
+TEST_F(AdmissionTest, AHostMayBeRemovedAnywhereInAnIoConnect) {
+  for (int turns = 0; turns < 8; ++turns) {
+    ASSERT_TRUE(Run(target_->AllowAnyHost(kNqn, true)).ok());
+    HostQueue* admin = nullptr;
+    const uint16_t cntlid = MakeController(admin, {});
+    HostQueue& io = Connection({.reactor = 1});
+    AdminCommand& joining = BeginConnect(io, {}, 1, cntlid);
+    world_.Turns(turns);
+    // Between the question to the controller's home and its answer, too.
+    world_.control.RunTurn();
+    ASSERT_TRUE(Run(target_->AllowAnyHost(kNqn, false)).ok()) << turns;
+    world_.Until([&joining] { return joining.ended; });
+    EXPECT_TRUE(Controllers().empty()) << turns;
+    if (joining.status() != kOk) Close(io);
+    EXPECT_TRUE(io.ended) << turns;
+  }
+}
+
 TEST_F(AdmissionTest, HostsThatAreNoLongerAdmittedAreCutOff) {
   ASSERT_TRUE(Run(target_->AddHost(kNqn, kHost)).ok());
   ASSERT_TRUE(Run(target_->AllowAnyHost(kNqn, false)).ok());
