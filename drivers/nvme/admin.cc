@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
+
+#include "core/clock.h"
 
 namespace pollux::nvme {
 namespace {
@@ -9,6 +12,8 @@ namespace {
 constexpr uint64_t kPageBytes = 4096;
 // Slots that the user's commands leave to the driver's: events, keep-alive, aborts, its own.
 constexpr uint32_t kReservedSlots = 3;
+constexpr uint16_t kDepthDefault = 32, kDepthMin = 4, kDepthMax = 4096;
+constexpr uint32_t kTimeoutDefaultMs = 60000;
 
 // Where the device finds all of a piece; an error when it is not in one place.
 Result<uint64_t> IovaOf(pci::DmaView& view, const Piece& piece) {
@@ -54,26 +59,19 @@ void QueueMemory::FillIn(QueuePair::Parts& parts) const {
   parts.list_bytes = kListBytes;
 }
 
-Status AdminQueue::Make(pci::PciDevice& device, const Capabilities& capabilities, uint16_t depth,
-                        std::byte* doorbells, int event_fd) {
-  ASSIGN_OR_RETURN(memory_, QueueMemory::Make(arena_, device.dma(), depth, capabilities.page_bytes,
-                                              /*sq_elsewhere=*/false));
-  QueuePair::Parts parts;
-  parts.id = 0;
-  parts.depth = depth;
+uint16_t AdminQueue::DepthOf(const pollux_nvme_attach_options& options) {
+  if (options.admin_queue_depth == 0) return kDepthDefault;
+  return std::clamp(options.admin_queue_depth, kDepthMin, kDepthMax);
+}
+
+void AdminQueue::Make(QueueMemory memory, QueuePair::Parts parts,
+                      const pollux_nvme_attach_options& options) {
+  memory_ = std::move(memory);
   memory_.FillIn(parts);
-  parts.page_bytes = capabilities.page_bytes;
-  parts.sq_doorbell_offset = capabilities.DoorbellOffset(0, /*completion=*/false);
-  parts.cq_doorbell_offset = capabilities.DoorbellOffset(0, /*completion=*/true);
-  if (doorbells != nullptr) {
-    parts.sq_doorbell = doorbells + (parts.sq_doorbell_offset - kDoorbells);
-    parts.cq_doorbell = doorbells + (parts.cq_doorbell_offset - kDoorbells);
-  }
-  parts.device = &device;
-  parts.dma = &device.dma();
-  parts.event_fd = event_fd;
   queue_ = std::make_unique<QueuePair>(parts);
-  return OkStatus();
+  const uint64_t timeout_ms =
+      options.admin_timeout_ms == 0 ? kTimeoutDefaultMs : options.admin_timeout_ms;
+  queue_->SetTimeout(timeout_ms * kNsPerMs, POLLUX_NVME_ON_TIMEOUT_RESET);
 }
 
 int AdminQueue::Submit(pollux_nvme_request& request, const SubmissionEntry& entry, void* data,

@@ -11,7 +11,7 @@
 #include "drivers/nvme/nvme.h"
 #include "drivers/nvme/polls.h"
 #include "drivers/nvme/queue_pair.h"
-#include "drivers/pci/pci_device.h"
+#include "drivers/pci/dma_map.h"
 
 namespace pollux::nvme {
 
@@ -19,6 +19,7 @@ namespace pollux::nvme {
 struct QueueMemory {
   Piece sq, cq, lists;
   uint64_t sq_iova = 0, cq_iova = 0, lists_iova = 0;
+  bool in_controller = false;  // The submission queue lies in the controller memory buffer.
 
   // With `sq_elsewhere` the submission queue is not made. OutOfMemory; InternalError where the
   // device does not find the memory in one piece.
@@ -35,9 +36,9 @@ class AdminQueue {
  public:
   AdminQueue(Arena& arena, Polls& polls) : arena_(arena), polls_(polls) {}
 
-  // Once, when it is known where the doorbells are. `doorbells` may be null: by calls.
-  Status Make(pci::PciDevice& device, const Capabilities& capabilities, uint16_t depth,
-              std::byte* doorbells, int event_fd);
+  static uint16_t DepthOf(const pollux_nvme_attach_options& options);
+  // Once, by the transport. `parts` is what lies behind the rings.
+  void Make(QueueMemory memory, QueuePair::Parts parts, const pollux_nvme_attach_options& options);
   bool made() const { return queue_ != nullptr; }
   QueuePair& queue() { return *queue_; }
   const QueuePair& queue() const { return *queue_; }

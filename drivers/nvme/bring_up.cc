@@ -28,11 +28,7 @@ uint64_t Later(uint64_t now_ns, uint64_t by_ns) { return now_ns + by_ns; }
 
 }  // namespace
 
-Result<Capabilities> Capabilities::Read(Registers& registers) {
-  const uint64_t cap = registers.Read(kCap);
-  const uint32_t vs = registers.Read(kVs);
-  if (registers.gone()) return Gone();
-
+Result<Capabilities> Capabilities::Of(uint64_t cap, uint32_t vs) {
   Capabilities found;
   found.version = vs == 0 ? kVersion10 : vs;
   found.queue_entries_max = static_cast<uint32_t>(cap::kMqes.Get(cap)) + 1;
@@ -42,23 +38,7 @@ Result<Capabilities> Capabilities::Read(Registers& registers) {
                         cap::kMpsmin.Get(cap));
   }
   found.page_bytes = static_cast<uint32_t>(kPageBytesMin << cap::kMpsmin.Get(cap));
-  found.doorbell_stride = 4u << cap::kDstrd.Get(cap);
-  const uint64_t bytes = registers.bytes();
-  const uint64_t pair_bytes = 2 * uint64_t{found.doorbell_stride};
-  if (bytes < kDoorbells + pair_bytes) {
-    return InternalError("BAR 0 has %u bytes, which does not hold the admin queue's doorbells",
-                         bytes);
-  }
-  found.doorbell_queues_max =
-      static_cast<uint32_t>(std::min<uint64_t>((bytes - kDoorbells) / pair_bytes, 65536));
-
-  uint64_t units = std::max<uint64_t>(cap::kTo.Get(cap), 1);
-  if ((cap::kCrms.Get(cap) & kCrmsWithMedia) != 0) {
-    const uint32_t ready = registers.ReadAnything(kCrto);
-    // Some devices have the capability and leave the register zero: the longer one counts.
-    units = std::max<uint64_t>(units, crto::kCrwmt.Get(ready));
-  }
-  found.ready_timeout_ns = units * kTimeoutUnitNs;
+  found.ready_timeout_ns = std::max<uint64_t>(cap::kTo.Get(cap), 1) * kTimeoutUnitNs;
 
   const uint64_t css = cap::kCss.Get(cap);
   found.io_command_sets = (css & kCssIoSets) != 0;
@@ -68,6 +48,30 @@ Result<Capabilities> Capabilities::Read(Registers& registers) {
     return NotSupported("CAP.CSS is 0x%02x: no I/O command set that we know", css);
   }
   found.weighted_round_robin = (cap::kAms.Get(cap) & kAmsWeighted) != 0;
+  return found;
+}
+
+Result<Capabilities> Capabilities::Read(Registers& registers) {
+  const uint64_t cap = registers.Read(kCap);
+  const uint32_t vs = registers.Read(kVs);
+  if (registers.gone()) return Gone();
+  ASSIGN_OR_RETURN(Capabilities found, Of(cap, vs));
+
+  found.doorbell_stride = 4u << cap::kDstrd.Get(cap);
+  const uint64_t bytes = registers.bytes();
+  const uint64_t pair_bytes = 2 * uint64_t{found.doorbell_stride};
+  if (bytes < kDoorbells + pair_bytes) {
+    return InternalError("BAR 0 has %u bytes, which does not hold the admin queue's doorbells",
+                         bytes);
+  }
+  found.doorbell_queues_max =
+      static_cast<uint32_t>(std::min<uint64_t>((bytes - kDoorbells) / pair_bytes, 65536));
+  if ((cap::kCrms.Get(cap) & kCrmsWithMedia) != 0) {
+    const uint32_t ready = registers.ReadAnything(kCrto);
+    // Some devices have the capability and leave the register zero: the longer one counts.
+    found.ready_timeout_ns =
+        std::max(found.ready_timeout_ns, crto::kCrwmt.Get(ready) * kTimeoutUnitNs);
+  }
   found.controller_memory_buffer = cap::kCmbs.Get(cap) != 0;
   return found;
 }

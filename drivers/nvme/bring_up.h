@@ -22,6 +22,8 @@ struct Capabilities {
 
   // An error when nothing can be done with the device. NoDevice: it is gone.
   static Result<Capabilities> Read(Registers& registers);
+  // The same without what only a PCI function has.
+  static Result<Capabilities> Of(uint64_t cap, uint32_t vs);
   uint64_t DoorbellOffset(uint16_t queue, bool completion) const {
     return kDoorbells + (2u * queue + (completion ? 1u : 0u)) * uint64_t{doorbell_stride};
   }

@@ -74,11 +74,10 @@ Status PollUntil(NvmeController& controller, Done done) {
   return OkStatus();
 }
 
-Status AttachAndWait(NvmeHost& host, std::unique_ptr<pci::PciDevice> device,
-                     const pollux_nvme_transport_id& id, const pollux_nvme_attach_options& options,
+Status AttachAndWait(NvmeHost& host, const pollux_nvme_transport_id& id,
+                     const pollux_nvme_attach_options& options,
                      pollux_nvme_controller** controller) {
-  ASSIGN_OR_RETURN(pollux_nvme_controller * attached,
-                   host.AttachDevice(std::move(device), id, options));
+  ASSIGN_OR_RETURN(pollux_nvme_controller * attached, host.Attach(id, options));
   RETURN_IF_ERROR(PollUntil(
       *attached, [attached] { return attached->state() != POLLUX_NVME_STATE_ATTACHING; }));
   if (attached->state() == POLLUX_NVME_STATE_READY) {
@@ -140,10 +139,7 @@ int pollux_nvme_unregister_memory(pollux_nvme_host* host, void* memory) {
 int pollux_nvme_attach_begin(pollux_nvme_host* host, const pollux_nvme_transport_id* id,
                              const pollux_nvme_attach_options* options,
                              pollux_nvme_controller** controller) {
-  auto device = host->OpenDevice(*id);
-  if (!device.ok()) return Fail(device.status());
-  auto attached = host->AttachDevice(*std::move(device), *id,
-                                     options != nullptr ? *options : pollux_nvme_attach_options{});
+  auto attached = host->Attach(*id, options != nullptr ? *options : pollux_nvme_attach_options{});
   if (!attached.ok()) return Fail(attached.status());
   *controller = *attached;
   return 0;
@@ -152,11 +148,8 @@ int pollux_nvme_attach_begin(pollux_nvme_host* host, const pollux_nvme_transport
 int pollux_nvme_attach(pollux_nvme_host* host, const pollux_nvme_transport_id* id,
                        const pollux_nvme_attach_options* options,
                        pollux_nvme_controller** controller) {
-  auto device = host->OpenDevice(*id);
-  if (!device.ok()) return Fail(device.status());
   return Fail(pollux::nvme::AttachAndWait(
-      *host, *std::move(device), *id, options != nullptr ? *options : pollux_nvme_attach_options{},
-      controller));
+      *host, *id, options != nullptr ? *options : pollux_nvme_attach_options{}, controller));
 }
 
 int pollux_nvme_detach_begin(pollux_nvme_controller* controller) {
@@ -219,6 +212,8 @@ int pollux_nvme_failure(const pollux_nvme_controller* controller, const char** t
   return error;
 }
 
+bool pollux_nvme_settled(const pollux_nvme_controller* controller) { return controller->settled(); }
+
 int pollux_nvme_reset(pollux_nvme_controller* controller) { return Fail(controller->Reset()); }
 
 int pollux_nvme_disable(pollux_nvme_controller* controller) { return Fail(controller->Disable()); }
@@ -271,7 +266,7 @@ int pollux_nvme_admin(pollux_nvme_controller* controller, pollux_nvme_request* r
   const int error = controller->SubmitAdmin(*request, pollux::nvme::EntryOf(*command), data, bytes);
   if (error != 0) {
     pollux::nvme::SetErrorText(absl::StrFormat("the admin command is not taken (%s): %s is %s",
-                                               strerror(-error), controller->device().name(),
+                                               strerror(-error), controller->name(),
                                                pollux_nvme_state_name(controller->state())));
   }
   return error;

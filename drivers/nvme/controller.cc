@@ -11,16 +11,9 @@
 namespace pollux::nvme {
 namespace {
 
-// How often a device that says nothing is looked at.
-constexpr uint64_t kLookIntervalNs = 100 * kNsPerMs;
 // What a log page is read to: enough for the head of each, which is what clears its event.
 constexpr size_t kLogBytes = 512;
 constexpr size_t kChangedNamespacesBytes = 4096;  // Read whole: the specification wants it so.
-
-Quirks QuirksOfDevice(pci::PciDevice& device) {
-  const uint32_t ids = device.ReadConfig(0, 4);
-  return QuirksOf(static_cast<uint16_t>(ids), static_cast<uint16_t>(ids >> 16));
-}
 
 bool Allowed(ControllerState from, ControllerState to) {
   switch (to) {
@@ -48,17 +41,14 @@ bool Allowed(ControllerState from, ControllerState to) {
 
 }  // namespace
 
-NvmeController::NvmeController(NvmeHost& host, std::unique_ptr<pci::PciDevice> device,
+NvmeController::NvmeController(NvmeHost& host, const Transport::Maker& make_transport,
                                const pollux_nvme_transport_id& id,
                                const pollux_nvme_attach_options& options)
     : host_(host),
-      device_(std::move(device)),
       id_(id),
       options_(options),
-      quirks_(QuirksOfDevice(*device_)),
-      registers_(*device_),
-      bring_up_(registers_),
-      interrupts_(*device_),
+      transport_(make_transport({host_, options_, polls_, admin_, *this})),
+      quirks_(transport_->quirks()),
       admin_(host.arena(), polls_),
       queues_(admin_),
       namespaces_(
@@ -84,7 +74,7 @@ NvmeController::~NvmeController() {
 uint64_t NvmeController::NowNs() const { return host_.clock().NowNs(); }
 
 void NvmeController::Log(int priority, const std::string& text) {
-  host_.Log(priority, device_->name() + ": " + text);
+  host_.Log(priority, name() + ": " + text);
 }
 
 void NvmeController::Emit(const pollux_nvme_event& event) {
@@ -121,12 +111,12 @@ int NvmeController::Poll() {
     ++done;
   }
   const uint64_t now = NowNs();
-  interrupts_.Clear();
+  transport_->ClearEvents();
   LookAtDevice(now);
   if (admin_.made()) done += admin_.queue().Poll(0);
   done += queues_.PollIdle();
   done += Serve(now);
-  const bool late = admin_deadline_ns_ != 0 && now >= admin_deadline_ns_;
+  const bool late = admin_deadline_ns_ != 0 && (now >= admin_deadline_ns_ || !trouble_.ok());
   if (late || (starting_ && !Interruption().ok())) EndAdminCommands();
   polls_.Run();
   polling_ = false;
@@ -145,30 +135,14 @@ void NvmeController::Trouble(Status why) {
 
 void NvmeController::LookAtDevice(uint64_t now_ns) {
   if (!lost_.ok() || state_ == POLLUX_NVME_STATE_DETACHED) return;
-  if (now_ns >= next_look_ns_) {
-    next_look_ns_ = now_ns + kLookIntervalNs;
-    if (Status gone = device_->gone(); !gone.ok()) return Lose(std::move(gone));
-    if (interrupts_.RemovalAnnounced()) {
-      return Lose(NoDevice("the device is to be given back, or was lost"));
-    }
-    if (bring_up_.state() == BringUp::State::kReady) {
-      const uint32_t status = registers_.Read(kCsts);
-      if (!registers_.gone() && csts::kCfs.Get(status) != 0) {
-        Trouble(InternalError("the device went fatal (CSTS is 0x%x)", status));
-      } else if (csts::kRdy.Get(status) == 0) {
-        Trouble(InternalError("the device is not ready any more (CSTS is 0x%x)", status));
-      }
-    }
-  }
+  Transport::Findings found = transport_->Look(now_ns);
+  if (!found.lost.ok()) return Lose(std::move(found.lost));
+  if (!found.trouble.ok()) Trouble(std::move(found.trouble));
   (void)Alive();
 }
 
 bool NvmeController::Alive() {
-  if (lost_.ok() && registers_.gone()) {
-    // The device's own reason says more, when it has one.
-    Status why = device_->gone();
-    Lose(why.ok() ? NoDevice("the device does not answer: its registers read as all ones") : why);
-  }
+  if (lost_.ok()) lost_ = transport_->Silence();
   return lost_.ok();
 }
 
@@ -192,6 +166,7 @@ int NvmeController::Serve(uint64_t now_ns) {
     Emit(event);
     ++done;
   }
+  if (fail_fast_at_ns_ != 0 && now_ns >= fail_fast_at_ns_) FailFast(true);
   if (state_ != POLLUX_NVME_STATE_READY) return done;
   if (queues_.TakeResetWish())
     Trouble(TimedOut("a command was not answered, nor aborted, in time"));
@@ -199,6 +174,7 @@ int NvmeController::Serve(uint64_t now_ns) {
   done += keep_alive_.Step(now_ns);
   Completion refused{};
   if (keep_alive_.TakeFailure(refused)) Trouble(CommandFailed("Keep Alive", refused));
+  if (keep_alive_.Overdue(now_ns)) Trouble(TimedOut("a keep alive was not answered in time"));
   done += events_.Step(now_ns);
   return done;
 }
@@ -305,19 +281,19 @@ ControllerState NvmeController::state() const {
 
 Status NvmeController::CheckAlive() const {
   if (state_ == POLLUX_NVME_STATE_GONE || !lost_.ok()) {
-    return NoDevice("%s is gone: %s", device_->name(), lost_.message());
+    return NoDevice("%s is gone: %s", name(), lost_.message());
   }
   if (state_ == POLLUX_NVME_STATE_DETACHING || state_ == POLLUX_NVME_STATE_DETACHED ||
       wishes_.detach) {
-    return NoDevice("%s is being detached", device_->name());
+    return NoDevice("%s is being detached", name());
   }
   return OkStatus();
 }
 
 Status NvmeController::Reset() {
   RETURN_IF_ERROR(CheckAlive());
-  if (state_ == POLLUX_NVME_STATE_ATTACHING) return Busy("%s is being attached", device_->name());
-  if (state_ == POLLUX_NVME_STATE_DISABLED) return Busy("%s is disabled", device_->name());
+  if (state_ == POLLUX_NVME_STATE_ATTACHING) return Busy("%s is being attached", name());
+  if (state_ == POLLUX_NVME_STATE_DISABLED) return Busy("%s is disabled", name());
   if (state_ == POLLUX_NVME_STATE_RESETTING) return OkStatus();
   wishes_.reset = true;
   queues_.CloseAll();
@@ -326,7 +302,7 @@ Status NvmeController::Reset() {
 
 Status NvmeController::Disable() {
   RETURN_IF_ERROR(CheckAlive());
-  if (state_ == POLLUX_NVME_STATE_ATTACHING) return Busy("%s is being attached", device_->name());
+  if (state_ == POLLUX_NVME_STATE_ATTACHING) return Busy("%s is being attached", name());
   wishes_.enable = false;
   if (state_ == POLLUX_NVME_STATE_DISABLED) return OkStatus();
   wishes_.disable = true;
@@ -337,20 +313,20 @@ Status NvmeController::Disable() {
 Status NvmeController::Enable() {
   RETURN_IF_ERROR(CheckAlive());
   const bool disabled = state_ == POLLUX_NVME_STATE_DISABLED || wishes_.disable;
-  if (!disabled) return Busy("%s is not disabled", device_->name());
+  if (!disabled) return Busy("%s is not disabled", name());
   wishes_.enable = true;
   return OkStatus();
 }
 
 Status NvmeController::Rescan() {
   RETURN_IF_ERROR(CheckAlive());
-  if (state_ != POLLUX_NVME_STATE_READY) return Unavailable("%s is not ready", device_->name());
+  if (state_ != POLLUX_NVME_STATE_READY) return Unavailable("%s is not ready", name());
   wishes_.rescan = true;
   return OkStatus();
 }
 
 Status NvmeController::Detach() {
-  if (queues_.any_taken()) return Busy("%s: a queue is still taken", device_->name());
+  if (queues_.any_taken()) return Busy("%s: a queue is still taken", name());
   wishes_.detach = true;
   return OkStatus();
 }
@@ -400,8 +376,8 @@ Result<Completion> NvmeController::RunAdmin(const SubmissionEntry& entry, void* 
     const int error = SubmitAdmin(*waiting.c(), entry, data, bytes);
     if (error == 0) break;
     if (error != -EAGAIN || state() != POLLUX_NVME_STATE_READY) {
-      return ErrorOfErrno(
-          -error, absl::StrFormat("%s is %s", device_->name(), pollux_nvme_state_name(state())));
+      return ErrorOfErrno(-error,
+                          absl::StrFormat("%s is %s", name(), pollux_nvme_state_name(state())));
     }
     if (Poll() == 0) host_.Idle();
   }

@@ -8,21 +8,15 @@
 #include "core/task.h"
 #include "drivers/nvme/admin.h"
 #include "drivers/nvme/async_events.h"
-#include "drivers/nvme/bring_up.h"
-#include "drivers/nvme/controller_memory_buffer.h"
-#include "drivers/nvme/host_memory_buffer.h"
 #include "drivers/nvme/identify.h"
 #include "drivers/nvme/injections.h"
-#include "drivers/nvme/interrupts.h"
 #include "drivers/nvme/keep_alive.h"
 #include "drivers/nvme/namespaces.h"
 #include "drivers/nvme/nvme.h"
 #include "drivers/nvme/polls.h"
 #include "drivers/nvme/queues.h"
 #include "drivers/nvme/quirks.h"
-#include "drivers/nvme/registers.h"
-#include "drivers/nvme/shadow_doorbells.h"
-#include "drivers/pci/pci_device.h"
+#include "drivers/nvme/transport.h"
 
 namespace pollux::nvme {
 
@@ -31,7 +25,7 @@ class NvmeHost;
 // The name is a function's too.
 using ControllerState = enum pollux_nvme_state;
 
-// One attached device. Control thread.
+// One attached controller, whatever its transport. Control thread.
 //
 //   kAttaching --+--> kReady <--+--> kResetting --+--> kFailed
 //                |      ^       |                 |      |
@@ -46,23 +40,26 @@ using ControllerState = enum pollux_nvme_state;
 // controller has to do meanwhile is Poll()'s own (keep-alive, aborts, the device's state) and that
 // of a second coroutine, Attend() (events). Whoever waits for an admin command goes on, in the
 // worst case, when the admin queue is drained: that ends whatever was under way.
-class NvmeController {
+class NvmeController : private Transport::User {
  public:
-  NvmeController(NvmeHost& host, std::unique_ptr<pci::PciDevice> device,
+  NvmeController(NvmeHost& host, const Transport::Maker& make_transport,
                  const pollux_nvme_transport_id& id, const pollux_nvme_attach_options& options);
-  ~NvmeController();  // It is detached, or was never polled.
+  virtual ~NvmeController();  // It is detached, or was never polled.
   NvmeController(const NvmeController&) = delete;
   NvmeController& operator=(const NvmeController&) = delete;
 
   // As nvme.h has them.
   int Poll();
-  int event_fd() const { return interrupts_.controller_fd(); }
+  int event_fd() const { return transport_->event_fd(); }
   // What was asked for counts at once, though it is the next poll that does it.
   ControllerState state() const;
   // Inside Poll(), where nobody may wait.
   bool polling() const { return polling_; }
   // Why it is FAILED or GONE, or why the last reset was made.
   const Status& failure() const { return failure_; }
+
+  // Whether commands that ended without an answer cannot be executed any more.
+  bool settled() const { return transport_->settled(); }
 
   // Each begins; later polls do it. An error, and nothing happens, where the state forbids it.
   Status Reset();
@@ -72,7 +69,8 @@ class NvmeController {
   Status Detach();
 
   NvmeHost& host() { return host_; }
-  pci::PciDevice& device() { return *device_; }
+  // Where it is, for messages.
+  const std::string& name() const { return transport_->name(); }
   const ControllerFacts& facts() const { return facts_; }
   Namespaces& namespaces() { return namespaces_; }
   Queues& queues() { return queues_; }
@@ -100,29 +98,23 @@ class NvmeController {
   void LookAtDevice(uint64_t now_ns);
   int Serve(uint64_t now_ns);
   void Lose(Status why);
-  bool Alive();  // False: lost_ says why.
+  bool Alive() override;  // False: lost_ says why.
   void Trouble(Status why);
   void Emit(const pollux_nvme_event& event);
-  void Log(int priority, const std::string& text);
+  void Log(int priority, const std::string& text) override;
   uint64_t NowNs() const;
   Status CheckAlive() const;
 
   // start.cc: from a device in any state to one that takes I/O.
   Task<Status> Start(bool first);
   Task<Status> StartSteps(bool first);
-  Task<Status> MakeDeviceReady(bool first);
   Task<Status> IdentifyController();
   Task<Status> ChooseCommandSets();
   Task<Status> SetUpFeatures();
   Task<Status> SetUpQueues(bool first);
   Task<Status> SetUpEvents();
-  Task<Status> AwaitBringUp();
   Task<Completion> SetFeature(uint8_t feature, uint32_t cdw11);
-  Status MakeAdminQueue();
-  Status CheckUnchanged(const Capabilities& before) const;
-  uint32_t Configuration() const;
-  // OK for what need not be there, with a warning when the device refused it.
-  Status Tolerate(const Status& status);
+  Status Tolerate(const Status& status) override;
 
   // reset.cc: from one that takes I/O to one that does nothing.
   Task<void> ResetUntilReady(Status reason);
@@ -131,23 +123,22 @@ class NvmeController {
   Task<void> BecomeGone();
   Task<void> Leave();
   bool AllQuiet() const;
+  void FailFast(bool fail);
   void EndAdminCommands();
-  // What ends an attempt to start: a wish, trouble, or the loss of the device.
-  Status Interruption() const;
+  // A wish, trouble, or the loss of the device.
+  Status Interruption() const override;
 
   NvmeHost& host_;
-  const std::unique_ptr<pci::PciDevice> device_;
   const pollux_nvme_transport_id id_;
   const pollux_nvme_attach_options options_;
-  const Quirks quirks_;
 
   ControllerState state_ = POLLUX_NVME_STATE_ATTACHING;
   Status failure_;
   bool polling_ = false;
   bool starting_ = false;           // Start() runs: the admin queue is its alone.
   bool stop_attending_ = false;     // Attend() is to end.
+  uint64_t fail_fast_at_ns_ = 0;    // While resetting. 0: never, or done.
   uint64_t admin_deadline_ns_ = 0;  // While leaving: when admin commands are ended. 0: never.
-  uint64_t next_look_ns_ = 0;
 
   // What Live() has to see to.
   struct Wishes {
@@ -157,16 +148,10 @@ class NvmeController {
   Status lost_;     // Why the device is gone.
 
   Polls polls_;
-  Registers registers_;
-  BringUp bring_up_;
-  Capabilities capabilities_;
+  const std::unique_ptr<Transport> transport_;
+  const Quirks quirks_;
   ControllerFacts facts_;
   bool io_command_sets_ = false;  // CC.CSS is 110b.
-  std::byte* doorbells_ = nullptr;
-  Interrupts interrupts_;
-  ControllerMemoryBuffer cmb_;
-  HostMemoryBuffer hmb_;
-  ShadowDoorbells shadows_;
   AdminQueue admin_;
   Queues queues_;
   Namespaces namespaces_;

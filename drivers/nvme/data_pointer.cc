@@ -153,8 +153,8 @@ int PointToPieces(SubmissionEntry& entry, pci::DmaView& view, const PointerRules
   if (unknown) return -EFAULT;
 
   const bool sgl = rules.sgl && survey.sgl && (survey.dwords || !rules.sgl_dword_aligned);
-  if (!survey.prp && !sgl) return -EFAULT;
-  const bool prp_fits = survey.prp && survey.prp_list_bytes() <= list.bytes;
+  if ((!survey.prp || rules.only_sgl) && !sgl) return -EFAULT;
+  const bool prp_fits = survey.prp && !rules.only_sgl && survey.prp_list_bytes() <= list.bytes;
   const bool sgl_fits = sgl && survey.sgl_bytes() <= list.bytes;
   if (!prp_fits && !sgl_fits) return -E2BIG;
 

@@ -15,6 +15,7 @@ struct PointerRules {
   uint32_t page_bytes = 4096;      // CC.MPS.
   bool sgl = false;                // Else PRP only.
   bool sgl_dword_aligned = false;  // SGLS bits 1:0 are 10b.
+  bool only_sgl = false;           // No PRP.
 };
 
 // Room for one command's PRP list or SGL segment. It lies within one page of the controller's.

@@ -1,11 +1,13 @@
 #include "drivers/nvme/host.h"
 
+#include <sys/random.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <utility>
 
 #include "core/check.h"
@@ -14,6 +16,7 @@
 #include "core/memory/page_supply.h"
 #include "core/wire_int.h"
 #include "drivers/nvme/controller.h"
+#include "drivers/nvme/pcie_transport.h"
 #include "drivers/pci/pci_address.h"
 #include "drivers/pci/vfio_user_device.h"
 
@@ -39,6 +42,18 @@ Result<bool> WantsHugepages(const pollux_nvme_host_options& options, size_t byte
   return ChooseHugepages(wish, bytes, ReadPageSupply());
 }
 
+// RFC 9562, version 4.
+std::array<uint8_t, 16> RandomUuid() {
+  std::array<uint8_t, 16> uuid{};
+  if (getrandom(uuid.data(), uuid.size(), 0) != static_cast<ssize_t>(uuid.size())) {
+    const auto now = static_cast<uint64_t>(time(nullptr)) ^ static_cast<uint64_t>(getpid()) << 32;
+    memcpy(uuid.data(), &now, sizeof(now));
+  }
+  uuid[6] = static_cast<uint8_t>((uuid[6] & 0x0f) | 0x40);
+  uuid[8] = static_cast<uint8_t>((uuid[8] & 0x3f) | 0x80);
+  return uuid;
+}
+
 void WriteToStderr(int priority, const std::string& text) {
   if ((priority & kPriorityMask) > LOG_WARNING) return;
   fprintf(stderr, "nvme: %s\n", text.c_str());
@@ -55,6 +70,7 @@ NvmeHost::NvmeHost(Parts parts, std::shared_ptr<Own> own)
     : parts_(std::move(parts)),
       own_(std::move(own)),
       arena_(parts_.memory, parts_.memory_bytes),
+      host_id_(RandomUuid()),
       files_(parts_.files),
       vfio_(*parts_.registry, files_, pci::VfioHost::Options{.no_iommu = parts_.allow_no_iommu}) {
   if (parts_.clock == nullptr) parts_.clock = &TheRealClock();
@@ -157,16 +173,31 @@ Result<std::unique_ptr<pci::PciDevice>> NvmeHost::OpenDevice(const pollux_nvme_t
   return InvalidArgument("a transport of the type %d is not known", static_cast<int>(id.trtype));
 }
 
-Result<pollux_nvme_controller*> NvmeHost::AttachDevice(std::unique_ptr<pci::PciDevice> device,
-                                                       const pollux_nvme_transport_id& id,
-                                                       const pollux_nvme_attach_options& options) {
+Result<pollux_nvme_controller*> NvmeHost::Attach(const Transport::Maker& make_transport,
+                                                 const pollux_nvme_transport_id& id,
+                                                 const pollux_nvme_attach_options& options) {
   if (options.io_queue_depth == 1 || options.admin_queue_depth > 4096 ||
       (options.admin_queue_depth != 0 && options.admin_queue_depth < 4)) {
     return InvalidArgument("a queue depth is out of range: I/O 2 to 65535, admin 4 to 4096");
   }
   controllers_.push_back(
-      std::make_unique<pollux_nvme_controller>(*this, std::move(device), id, options));
+      std::make_unique<pollux_nvme_controller>(*this, make_transport, id, options));
   return controllers_.back().get();
+}
+
+Result<pollux_nvme_controller*> NvmeHost::Attach(const pollux_nvme_transport_id& id,
+                                                 const pollux_nvme_attach_options& options) {
+  ASSIGN_OR_RETURN(std::unique_ptr<pci::PciDevice> device, OpenDevice(id));
+  return AttachDevice(std::move(device), id, options);
+}
+
+Result<pollux_nvme_controller*> NvmeHost::AttachDevice(std::unique_ptr<pci::PciDevice> device,
+                                                       const pollux_nvme_transport_id& id,
+                                                       const pollux_nvme_attach_options& options) {
+  const auto make = [&device](const Transport::Surroundings& around) -> std::unique_ptr<Transport> {
+    return std::make_unique<PcieTransport>(around, std::move(device));
+  };
+  return Attach(make, id, options);
 }
 
 void NvmeHost::Release(pollux_nvme_controller* controller) {

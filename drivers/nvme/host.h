@@ -1,5 +1,7 @@
 #pragma once
+#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -10,6 +12,7 @@
 #include "core/status.h"
 #include "drivers/nvme/arena.h"
 #include "drivers/nvme/nvme.h"
+#include "drivers/nvme/transport.h"
 #include "drivers/pci/host_files.h"
 #include "drivers/pci/pci_device.h"
 #include "drivers/pci/vfio_host.h"
@@ -56,6 +59,8 @@ class NvmeHost {
   RegionRegistry& registry() { return *parts_.registry; }
   Arena& arena() { return arena_; }
   const Clock& clock() const { return *parts_.clock; }
+  // Of this process, for whoever gives none: made up once.
+  const std::array<uint8_t, 16>& host_id() const { return host_id_; }
   const pci::HostFiles& files() const { return files_; }
   void Idle();
   void Log(int priority, const std::string& text) const;
@@ -63,10 +68,16 @@ class NvmeHost {
   Status RegisterMemory(std::byte* memory, size_t bytes, int fd, uint64_t fd_offset);
   Status UnregisterMemory(std::byte* memory);
 
+  // Begins to attach what the transport id names.
+  Result<pollux_nvme_controller*> Attach(const pollux_nvme_transport_id& id,
+                                         const pollux_nvme_attach_options& options);
   // The device that is there, ready to be driven.
   Result<std::unique_ptr<pci::PciDevice>> OpenDevice(const pollux_nvme_transport_id& id);
-  // Begins to attach a device that somebody opened: the bus, a socket, a test. The host owns the
-  // controller until Release().
+  // Begins to attach; the transport is made with the controller. The host owns it until Release().
+  Result<pollux_nvme_controller*> Attach(const Transport::Maker& make_transport,
+                                         const pollux_nvme_transport_id& id,
+                                         const pollux_nvme_attach_options& options);
+  // A device that somebody opened: the bus, a socket, a test.
   Result<pollux_nvme_controller*> AttachDevice(std::unique_ptr<pci::PciDevice> device,
                                                const pollux_nvme_transport_id& id,
                                                const pollux_nvme_attach_options& options);
@@ -77,6 +88,7 @@ class NvmeHost {
   Parts parts_;
   std::shared_ptr<Own> own_;  // Shared, since it is known to host.cc alone.
   Arena arena_;
+  const std::array<uint8_t, 16> host_id_;
   std::vector<std::byte*> registered_;  // By RegisterMemory().
   pci::HostFiles files_;
   pci::VfioHost vfio_;

@@ -131,9 +131,6 @@ std::string CleanText(std::span<const char> field) {
 Result<ControllerFacts> DescribeController(const IdentifyController& identify,
                                            const Capabilities& capabilities,
                                            uint64_t lists_bytes_max) {
-  if (identify.cntrltype == kControllerTypeDiscovery) {
-    return NotSupported("a discovery controller has no namespaces to drive");
-  }
   // Zeroes come from devices of the first revision.
   const bool sizes_told = identify.sqes != 0 || identify.cqes != 0;
   if (sizes_told &&
@@ -144,7 +141,8 @@ Result<ControllerFacts> DescribeController(const IdentifyController& identify,
 
   ControllerFacts facts;
   facts.identify = identify;
-  facts.administrative = identify.cntrltype == kControllerTypeAdministrative;
+  facts.discovery = identify.cntrltype == kControllerTypeDiscovery;
+  facts.administrative = facts.discovery || identify.cntrltype == kControllerTypeAdministrative;
   if (!facts.administrative && identify.nn == 0) {
     return DataLoss("Identify Controller says that there can be no namespace (NN is 0)");
   }

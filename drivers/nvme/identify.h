@@ -36,6 +36,7 @@ struct ControllerFacts {
   uint32_t firmware_unit_bytes = 4096;  // FWUG.
   uint32_t page_bytes = 4096;
   bool administrative = false;  // No I/O queues.
+  bool discovery = false;       // It only tells of others; administrative too.
 };
 
 // CNS 01h. `lists_bytes_max`: what one command can transfer by the driver's own lists.

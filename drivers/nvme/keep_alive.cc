@@ -8,6 +8,7 @@ int KeepAlive::Step(uint64_t now_ns) {
   entry.opc = admin::kKeepAlive;
   if (admin_.Submit(*c(), entry, nullptr, 0) != 0) return 0;  // Full: at the next poll.
   out_ = true;
+  sent_ns_ = now_ns;
   due_ns_ = now_ns + interval_ns_;
   return 1;
 }

@@ -130,17 +130,28 @@ int pollux_nvme_unregister_memory(struct pollux_nvme_host* host, void* memory);
 enum pollux_nvme_transport {
   POLLUX_NVME_TRANSPORT_PCIE = 1,
   POLLUX_NVME_TRANSPORT_VFIOUSER,
-  POLLUX_NVME_TRANSPORT_TCP, /* Not in this version: -ENOTSUP. */
+  POLLUX_NVME_TRANSPORT_TCP,
+};
+enum pollux_nvme_address_family {
+  POLLUX_NVME_ADRFAM_ANY = 0, /* As the address is written. */
+  POLLUX_NVME_ADRFAM_IPV4,
+  POLLUX_NVME_ADRFAM_IPV6,
 };
 
 /* Where a controller is. */
 struct pollux_nvme_transport_id {
   enum pollux_nvme_transport trtype;
-  /* PCIe: "0000:01:00.0". vfio-user: the directory that holds the socket `cntrl`, or the socket. */
+  /* PCIe: "0000:01:00.0". vfio-user: the directory that holds the socket `cntrl`, or the socket.
+   * TCP: a numeric IPv4 or IPv6 address; names are not looked up. */
   char traddr[256];
+  /* TCP only. */
+  enum pollux_nvme_address_family adrfam;
+  char trsvcid[32]; /* The port. "": 4420, of the discovery subsystem 8009. */
+  char subnqn[224]; /* "": the discovery subsystem, nqn.2014-08.org.nvmexpress.discovery. */
 };
 
-/* From "trtype:PCIe traddr:0000:01:00.0", or a bare PCI address, or a path. -EINVAL. Any thread. */
+/* From "trtype:PCIe traddr:0000:01:00.0", "trtype:TCP adrfam:IPv4 traddr:10.0.0.1 trsvcid:4420
+ * subnqn:nqn.2024-01.io.example:disks", or a bare PCI address, or a path. -EINVAL. Any thread. */
 int pollux_nvme_transport_id_parse(const char* text, struct pollux_nvme_transport_id* id);
 
 /* What the PCI bus tells of a controller. */
@@ -196,7 +207,9 @@ struct pollux_nvme_attach_options {
   uint32_t admin_timeout_ms;  /* An admin command that takes longer resets. 0: 60000. */
   uint32_t io_timeout_ms;     /* 0: I/O never times out. */
   enum pollux_nvme_timeout_action on_io_timeout;
-  uint32_t keep_alive_ms;      /* 0: none. Rounded up to the device's granularity. Base §3.9. */
+  /* Rounded up to the device's granularity. 0: none; TCP: 10000. UINT32_MAX: none. A controller
+   * that leaves one unanswered for so long is reset. Base §3.9. */
+  uint32_t keep_alive_ms;
   uint32_t reset_attempts_max; /* In a row, with back-off, before it has failed. 0: 5. */
   bool interrupts;             /* Event descriptors: pollux_nvme_queue_event_fd(). */
   bool no_shadow_doorbells;    /* Do not use Doorbell Buffer Config. Base §5.8, annex B.5. */
@@ -208,7 +221,19 @@ struct pollux_nvme_attach_options {
   bool weighted_round_robin;             /* Arbitration, where the device can. */
   uint8_t high_priority_weight, medium_priority_weight, low_priority_weight; /* 0's based. */
   char host_nqn[224];                                                        /* "": none. */
-  uint8_t host_id[16]; /* 128-bit host identifier, for reservations. All zero: none. */
+  /* 128-bit host identifier, for reservations. All zero: none; TCP: one that the host made up, and
+   * the name that goes with it where host_nqn is "". */
+  uint8_t host_id[16];
+  /* TCP only. See "Over TCP" below. */
+  bool header_digest, data_digest; /* CRC32C. A target that does not agree is not attached. */
+  bool no_sq_flow_control;
+  char host_traddr[64], host_trsvcid[32]; /* From where to connect. "": any. */
+  uint32_t connect_timeout_ms;            /* Of each connection, Connect included. 0: 500. */
+  uint32_t reconnect_delay_ms;            /* Between attempts. 0: 1000. */
+  uint32_t
+      loss_timeout_ms; /* Lost so long, it is GONE. 0: as reset_attempts_max; UINT32_MAX: never. */
+  uint32_t
+      fast_io_fail_ms; /* Lost so long, submissions get -ENXIO. 0: never before GONE or FAILED. */
   /* Called inside pollux_nvme_controller_poll(). May be null. */
   void (*on_event)(void* context, struct pollux_nvme_controller* controller,
                    const struct pollux_nvme_event* event);
@@ -225,6 +250,19 @@ enum pollux_nvme_state {
   POLLUX_NVME_STATE_DETACHING,
   POLLUX_NVME_STATE_DETACHED,
 };
+
+/* Over TCP. All queues are connections, and end together: when one of them fails, or the target
+ * breaks the protocol, or a keep alive is not answered in time, the controller is reset. Commands
+ * that were in flight end with ABORTED_BY_HOST within a second, whatever becomes of the target. It
+ * is then connected to anew, as often as the options say.
+ *
+ * A command that ended so may have been executed, or not, and, if the target could not be told,
+ * may still be for a while. pollux_nvme_settled() is true once no such command is left: the old
+ * controller confirmed that it is disabled, or its keep alive time-out has passed since it last
+ * could have heard of us, after which it has ended the association (Base §3.9, §9.6). Who sends
+ * such a write again, the same or by another path, waits for that, or an old write may overwrite a
+ * newer one. Without keep alive nothing is known, and nothing is waited for.
+ */
 
 /* Begins to attach, and returns without waiting for the device. Poll the controller until its state
  * is no longer ATTACHING: READY, or FAILED or GONE with pollux_nvme_failure(). Either way it ends
@@ -257,6 +295,10 @@ enum pollux_nvme_state pollux_nvme_state(const struct pollux_nvme_controller* co
 const char* pollux_nvme_state_name(enum pollux_nvme_state state); /* "ready" */
 /* Why it is FAILED or GONE, or why the last reset was made: a negative errno, and a sentence. */
 int pollux_nvme_failure(const struct pollux_nvme_controller* controller, const char** text);
+
+/* Whether commands that ended with ABORTED_BY_HOST or HOST_PATHING_ERROR cannot be executed any
+ * more. Over PCIe always. Control thread. */
+bool pollux_nvme_settled(const struct pollux_nvme_controller* controller);
 
 /* Begins a reset: every command in flight ends with ABORTED_BY_HOST, on its queue's thread, which
  * must go on polling; then the device starts anew with the same queues. Base §3.7.2. */
@@ -383,8 +425,8 @@ void pollux_nvme_queue_ring(struct pollux_nvme_queue* queue);
  * when nothing is in flight, at least when the event descriptor is readable or once in 100 ms. */
 int pollux_nvme_queue_poll(struct pollux_nvme_queue* queue, int completions_max);
 
-/* Readable when the queue wants to be polled: for whoever sleeps. -1 unless the controller was
- * attached with `interrupts` and has a vector for it. */
+/* Readable when the queue wants to be polled: for whoever sleeps. PCIe: -1 unless the controller
+ * was attached with `interrupts` and has a vector for it. TCP: always there. */
 int pollux_nvme_queue_event_fd(struct pollux_nvme_queue* queue);
 /* Before sleeping on the descriptor: clears it and looks once more. False: poll instead. */
 bool pollux_nvme_queue_prepare_sleep(struct pollux_nvme_queue* queue);

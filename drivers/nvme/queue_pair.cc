@@ -74,6 +74,7 @@ QueuePair::QueuePair(const Parts& parts)
       view_(*parts.dma),
       cq_(parts.cq),
       cq_end_(parts.cq + parts.depth),
+      wire_(parts.wire),
       parts_(parts) {
   CHECK(depth_ >= 2);
   CHECK(std::has_single_bit(page_bytes_) && std::has_single_bit(parts.list_bytes));
@@ -128,7 +129,7 @@ int QueuePair::SubmitInline(pollux_nvme_request& request, const SubmissionEntry&
   next = entry;
   next.flags = 0;
   next.prp1 = list.iova;
-  next.prp2 = 0;
+  next.prp2 = wire_ == nullptr ? 0 : bytes;  // As an SGL data block it has a length.
   Commit(request, next);
   return 0;
 }
@@ -136,7 +137,7 @@ int QueuePair::SubmitInline(pollux_nvme_request& request, const SubmissionEntry&
 int QueuePair::Admit(uint8_t fuse) {
   const Gate now = gate();
   if (now == Gate::kDead) return -ENXIO;
-  if (now != Gate::kOpen) return -EAGAIN;
+  if (now != Gate::kOpen) return refusal_.load(std::memory_order_relaxed);
   // Two fused commands lie side by side, and one doorbell write announces both. Base §3.4.2.
   if ((first_fused_ != nullptr) != (fuse == kFuseSecond)) return -EINVAL;
   return room() < (fuse == kFuseFirst ? 2u : 1u) ? -EAGAIN : 0;
@@ -154,7 +155,7 @@ void QueuePair::Commit(pollux_nvme_request& request, SubmissionEntry& entry) {
 }
 
 void QueuePair::SetFloor() {
-  const bool closer = first_fused_ != nullptr || injections_ != nullptr;
+  const bool closer = first_fused_ != nullptr || injections_ != nullptr || wire_ != nullptr;
   plain_floor_ = closer ? free_ + depth_ : free_;
 }
 
@@ -173,11 +174,13 @@ void QueuePair::Inject(Slot& slot, SubmissionEntry& entry) {
 }
 
 int QueuePair::PointTo(SubmissionEntry& entry, const iovec* pieces, uint32_t count) {
-  const PointerRules rules = {parts_.page_bytes, parts_.sgl, parts_.sgl_dword_aligned};
+  const PointerRules rules = {parts_.page_bytes, parts_.sgl, parts_.sgl_dword_aligned,
+                              /*only_sgl=*/wire_ != nullptr};
   return PointToPieces(entry, view_, rules, NextList(), pieces, count);
 }
 
 int QueuePair::PointToMetadata(SubmissionEntry& entry, const void* metadata, uint64_t bytes) {
+  if (wire_ != nullptr) return -ENOTSUP;
   return nvme::PointToMetadata(entry, view_, metadata, bytes);
 }
 
@@ -209,6 +212,10 @@ void QueuePair::RingWithRoom() {
   if (tail == sq_rung_) return;
   submitted_.Add(Distance(sq_rung_, tail));
   const uint16_t old = std::exchange(sq_rung_, tail);
+  if (wire_ != nullptr) [[unlikely]] {
+    doorbells_.Add(1);
+    return wire_->OnDoorbell(tail);
+  }
   WriteDoorbell({parts_.sq_doorbell, parts_.sq_doorbell_offset, parts_.shadow_sq, parts_.event_sq},
                 old, tail);
 }
@@ -217,6 +224,7 @@ void QueuePair::RingCq() {
   const auto old = static_cast<uint16_t>(cq_head_ >= cq_unrung_ ? cq_head_ - cq_unrung_
                                                                 : cq_head_ + depth_ - cq_unrung_);
   cq_unrung_ = 0;
+  if (wire_ != nullptr) return;
   WriteDoorbell({parts_.cq_doorbell, parts_.cq_doorbell_offset, parts_.shadow_cq, parts_.event_cq},
                 old, cq_head_);
 }
@@ -252,6 +260,9 @@ int QueuePair::Poll(int completions_max) {
   view_.Refresh();
   if (injections_changed_.load(std::memory_order_relaxed)) [[unlikely]] {
     TakeInjections();
+  }
+  if (wire_ != nullptr && (gate == Gate::kOpen || gate == Gate::kClosed)) [[unlikely]] {
+    wire_->Work();
   }
 
   // Entries rather than requests are bounded, so that strays cannot hold us here.
@@ -438,6 +449,7 @@ bool QueuePair::PrepareSleep() {
     RingWithRoom();
     // An interrupt may be held back as long as the device sees entries that were not taken.
     if (cq_unrung_ > 0) RingCq();
+    if (wire_ != nullptr && !wire_->PrepareSleep()) return false;
   }
   const bool something = ((LoadAcquire(cq_[cq_head_].status) ^ cq_phase_) & 1) == 0;
   return !something && suffering_.empty();

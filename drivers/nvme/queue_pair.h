@@ -1,5 +1,6 @@
 #pragma once
 #include <atomic>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -10,6 +11,7 @@
 #include "core/unique_fd.h"
 #include "drivers/nvme/data_pointer.h"
 #include "drivers/nvme/nvme.h"
+#include "drivers/nvme/queue_wire.h"
 #include "drivers/pci/dma_map.h"
 #include "drivers/pci/pci_device.h"
 
@@ -54,6 +56,9 @@ class alignas(64) QueuePair {
     uint32_t page_bytes = 4096;  // CC.MPS.
     bool sgl = false;            // I/O data by SGL where that is shorter than PRP or PRP cannot.
     bool sgl_dword_aligned = false;
+    // Behind the rings, where no device reaches them: then there are no doorbells, every data
+    // pointer is an SGL, and there is no metadata pointer. Outlives the queue.
+    QueueWire* wire = nullptr;
     // Doorbells: mapped, or by calls to the device.
     std::byte* sq_doorbell = nullptr;
     std::byte* cq_doorbell = nullptr;
@@ -147,6 +152,8 @@ class alignas(64) QueuePair {
   void Kill(uint16_t status);
   // From kDrained, or for the first time.
   void Reopen();
+  // What submissions get while the queue is neither open nor dead: -EAGAIN, unless said.
+  void Refuse(int error) { refusal_.store(error, std::memory_order_relaxed); }
   // A queue that nobody has taken is polled by the control thread, as its owner.
   bool taken = false;
   // The CID of a command that is to be aborted, once; -1: none. The controller sends the Abort.
@@ -277,6 +284,7 @@ class alignas(64) QueuePair {
   // --- The owner's, seldom.
   alignas(64) CompletionEntry* const cq_;
   const CompletionEntry* const cq_end_;
+  QueueWire* const wire_;
   Slot** free_;  // Its beginning.
   Parts parts_;
   UniqueFd bell_;  // In the set of event_fd: rung by the control thread.
@@ -294,6 +302,7 @@ class alignas(64) QueuePair {
   alignas(64) std::atomic<uint16_t> drain_status_{0};
   std::atomic<int32_t> abort_{kNoAbort};  // Or the CID that is wished to be aborted.
   std::atomic<bool> reset_wish_{false};
+  std::atomic<int> refusal_{-EAGAIN};
   std::atomic<uint32_t> timeout_notice_{0};
   std::atomic<bool> injections_changed_{false};
   std::mutex injections_mutex_;  // Taken only when they change.

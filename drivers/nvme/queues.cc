@@ -7,23 +7,11 @@
 namespace pollux::nvme {
 namespace {
 
-// Create I/O Completion Queue, dwords 10 and 11. Base figures 155, 156.
-constexpr Field<uint32_t> kQid{0, 16}, kQsize{16, 16};
-constexpr Field<uint32_t> kPc{0, 1}, kIen{1, 1}, kIv{16, 16};
-// Create I/O Submission Queue, dword 11. Figure 160.
-constexpr Field<uint32_t> kQprio{1, 2}, kCqid{16, 16};
 // Number of Queues: both halves of dword 11 and of the answer, 0's based. Figure 298.
 constexpr Field<uint32_t> kSubmission{0, 16}, kCompletion{16, 16};
 
 // Half of the memory is the user's.
 constexpr size_t kUserShare = 2;
-
-// With weighted round robin, queues take the classes in turn: high, medium, low.
-uint32_t PriorityOf(uint16_t qid) { return 1u + (qid - 1u) % 3; }
-
-uint32_t SizeAndId(const QueuePair& queue) {
-  return kQsize.Set(kQid.Set(0, queue.id()), queue.depth() - 1u);
-}
 
 }  // namespace
 
@@ -42,12 +30,13 @@ Task<Result<uint16_t>> Queues::Negotiate(uint16_t wanted) {
   co_return static_cast<uint16_t>(std::min<uint32_t>(granted, wanted));
 }
 
-Status Queues::Make(const Plan& plan, uint16_t count) {
+Status Queues::Make(const Plan& plan, uint16_t count, const ControllerFacts& facts) {
   CHECK(pairs_.empty());
+  transport_ = plan.transport;
   Arena& arena = admin_.arena();
   for (uint16_t qid = 1; qid <= count; ++qid) {
     if (qid > 1 && arena.free_bytes() < arena.total_bytes() / kUserShare) break;
-    const Status made = MakeOne(plan, qid);
+    const Status made = MakeOne(plan, qid, facts);
     if (made.ok()) continue;
     if (qid == 1 || made.code() != absl::StatusCode::kResourceExhausted) return made;
     break;
@@ -55,100 +44,27 @@ Status Queues::Make(const Plan& plan, uint16_t count) {
   return OkStatus();
 }
 
-Status Queues::MakeOne(const Plan& plan, uint16_t qid) {
+Status Queues::MakeOne(const Plan& plan, uint16_t qid, const ControllerFacts& facts) {
   auto pair = std::make_unique<Pair>();
   pair->owner = this;
-  pair->weighted = plan.weighted;
-
   QueuePair::Parts parts;
   parts.id = qid;
   parts.depth = plan.depth;
-  parts.vector = qid;
-  parts.page_bytes = plan.capabilities.page_bytes;
-  std::optional<ControllerMemoryBuffer::Room> room;
-  if (plan.cmb != nullptr) {
-    room = plan.cmb->Take(plan.depth * sizeof(SubmissionEntry), parts.page_bytes);
-  }
-  ASSIGN_OR_RETURN(pair->memory, QueueMemory::Make(admin_.arena(), plan.device->dma(), plan.depth,
-                                                   parts.page_bytes, room.has_value()));
+  ASSIGN_OR_RETURN(pair->memory, transport_->MakeQueue(parts, facts));
   pair->memory.FillIn(parts);
-  if (room.has_value()) {
-    parts.sq = reinterpret_cast<SubmissionEntry*>(room->memory);
-    parts.sq_iova = room->address;
-  }
-  parts.sgl = plan.sgl;
-  parts.sgl_dword_aligned = plan.sgl_dword_aligned;
-  parts.sq_doorbell_offset = plan.capabilities.DoorbellOffset(qid, /*completion=*/false);
-  parts.cq_doorbell_offset = plan.capabilities.DoorbellOffset(qid, /*completion=*/true);
-  if (plan.doorbells != nullptr) {
-    parts.sq_doorbell = plan.doorbells + (parts.sq_doorbell_offset - kDoorbells);
-    parts.cq_doorbell = plan.doorbells + (parts.cq_doorbell_offset - kDoorbells);
-  }
-  parts.device = plan.device;
-  plan.shadows->FillIn(parts);
-  parts.dma = &plan.device->dma();
-  parts.event_fd = plan.interrupts->QueueFd(qid);
   pair->queue = std::make_unique<pollux_nvme_queue>(parts);
   pair->queue->SetTimeout(plan.timeout_ns, plan.on_timeout);
-  in_cmb_ = static_cast<uint16_t>(in_cmb_ + (room.has_value() ? 1 : 0));
+  in_cmb_ = static_cast<uint16_t>(in_cmb_ + (pair->memory.in_controller ? 1 : 0));
   pairs_.push_back(std::move(pair));
   return OkStatus();
 }
 
-Task<Completion> Queues::CreateCq(const QueuePair& queue) {
-  const bool interrupts = queue.parts().event_fd >= 0;
-  SubmissionEntry entry;
-  entry.opc = admin::kCreateCq;
-  entry.prp1 = queue.parts().cq_iova;
-  entry.cdw10 = SizeAndId(queue);
-  entry.cdw11 =
-      kIv.Set(kIen.Set(kPc.Set(0, 1), interrupts ? 1 : 0), interrupts ? queue.parts().vector : 0);
-  AdminCommand command(admin_, entry);
-  co_return co_await command;
-}
-
-Task<Completion> Queues::CreateSq(const QueuePair& queue, bool weighted) {
-  SubmissionEntry entry;
-  entry.opc = admin::kCreateSq;
-  entry.prp1 = queue.parts().sq_iova;
-  entry.cdw10 = SizeAndId(queue);
-  entry.cdw11 =
-      kCqid.Set(kQprio.Set(kPc.Set(0, 1), weighted ? PriorityOf(queue.id()) : 0), queue.id());
-  AdminCommand command(admin_, entry);
-  co_return co_await command;
-}
-
-Task<Completion> Queues::DeleteSq(uint16_t qid) {
-  SubmissionEntry entry;
-  entry.opc = admin::kDeleteSq;
-  entry.cdw10 = kQid.Set(0, qid);
-  AdminCommand command(admin_, entry);
-  co_return co_await command;
-}
-
-Task<Completion> Queues::DeleteCq(uint16_t qid) {
-  SubmissionEntry entry;
-  entry.opc = admin::kDeleteCq;
-  entry.cdw10 = kQid.Set(0, qid);
-  AdminCommand command(admin_, entry);
-  co_return co_await command;
-}
-
 Task<Status> Queues::Create(bool first) {
   for (uint16_t index = 0; index < count(); ++index) {
-    Pair& pair = *pairs_[index];
-    Completion completion = co_await CreateCq(*pair.queue);
-    const char* what = "Create I/O Completion Queue";
-    if (pollux_nvme_ok(completion)) {
-      completion = co_await CreateSq(*pair.queue, pair.weighted);
-      if (pollux_nvme_ok(completion)) continue;
-      what = "Create I/O Submission Queue";
-      // What becomes of it makes no difference: nothing will ever be completed there.
-      (void)co_await DeleteCq(pair.queue->id());
-    }
-    const Status failed = CommandFailed(what, completion);
-    const bool refused = failed.code() == absl::StatusCode::kInternal;
-    if (!first || !refused || index == 0) co_return failed;
+    const Status created = co_await transport_->CreateQueue(*pairs_[index]->queue);
+    if (created.ok()) continue;
+    const bool refused = created.code() == absl::StatusCode::kInternal;
+    if (!first || !refused || index == 0) co_return created;
     pairs_.resize(index);
   }
   co_return OkStatus();
@@ -157,10 +73,7 @@ Task<Status> Queues::Create(bool first) {
 Task<void> Queues::Delete() {
   for (const std::unique_ptr<Pair>& pair : pairs_) {
     pair->queue->Close();
-    const uint16_t qid = pair->queue->id();
-    const Completion deleted = co_await DeleteSq(qid);
-    // One that still has a submission queue must not be deleted.
-    if (pollux_nvme_ok(deleted)) (void)co_await DeleteCq(qid);
+    co_await transport_->DeleteQueue(*pair->queue);
   }
 }
 
@@ -197,6 +110,10 @@ void Queues::CloseAll() {
 
 void Queues::DrainAll(uint16_t status) {
   for (const auto& pair : pairs_) pair->queue->Drain(status);
+}
+
+void Queues::RefuseAll(int error) {
+  for (const auto& pair : pairs_) pair->queue->Refuse(error);
 }
 
 void Queues::KillAll(uint16_t status) {

@@ -6,13 +6,11 @@
 #include "core/status.h"
 #include "core/task.h"
 #include "drivers/nvme/admin.h"
-#include "drivers/nvme/controller_memory_buffer.h"
 #include "drivers/nvme/identify.h"
 #include "drivers/nvme/injections.h"
-#include "drivers/nvme/interrupts.h"
 #include "drivers/nvme/nvme.h"
 #include "drivers/nvme/queue_pair.h"
-#include "drivers/nvme/shadow_doorbells.h"
+#include "drivers/nvme/transport.h"
 
 namespace pollux::nvme {
 
@@ -24,16 +22,8 @@ class Queues {
   ~Queues() = default;
 
   struct Plan {
-    pci::PciDevice* device = nullptr;
-    Capabilities capabilities;
-    Interrupts* interrupts = nullptr;
-    ControllerMemoryBuffer* cmb = nullptr;  // Null: submission queues lie in our memory.
-    const ShadowDoorbells* shadows = nullptr;
-    std::byte* doorbells = nullptr;  // Mapped, or null.
-    uint16_t wanted = 0;
+    Transport* transport = nullptr;
     uint16_t depth = 0;
-    bool sgl = false, sgl_dword_aligned = false;
-    bool weighted = false;
     uint64_t timeout_ns = 0;
     pollux_nvme_timeout_action on_timeout = POLLUX_NVME_ON_TIMEOUT_NOTHING;
   };
@@ -41,9 +31,9 @@ class Queues {
   // Asks how many there may be. Base §5.27.1.5. At most plan.wanted.
   Task<Result<uint16_t>> Negotiate(uint16_t wanted);
   // Makes `count` pairs, or as many as there is memory for; an error when that is none.
-  Status Make(const Plan& plan, uint16_t count);
-  // Has the device create all of them. Base §5.4, §5.5. While `first`, those that it refuses are
-  // given up, if it takes one at all.
+  Status Make(const Plan& plan, uint16_t count, const ControllerFacts& facts);
+  // Has the controller create all of them. While `first`, those that it refuses are given up, if it
+  // takes one at all.
   Task<Status> Create(bool first);
   // Has the device delete them, which is how a host takes its leave. Nobody uses them any more.
   // Base §5.6, §5.7, §3.6.1. What the device says to that makes no difference.
@@ -61,6 +51,7 @@ class Queues {
   void OpenAll();
   void CloseAll();
   void DrainAll(uint16_t status);
+  void RefuseAll(int error);
   void KillAll(uint16_t status);
   // Those that nobody has taken are polled here. Returns how much was done.
   int PollIdle();
@@ -78,19 +69,15 @@ class Queues {
   struct Pair final : Request {
     QueueMemory memory;
     std::unique_ptr<pollux_nvme_queue> queue;
-    bool weighted = false;
     // The Abort command that is out for the queue.
     Queues* owner = nullptr;
     bool aborting = false;
     void OnComplete(Completion completion) override;
   };
-  Status MakeOne(const Plan& plan, uint16_t qid);
-  Task<Completion> CreateCq(const QueuePair& queue);
-  Task<Completion> CreateSq(const QueuePair& queue, bool weighted);
-  Task<Completion> DeleteSq(uint16_t qid);
-  Task<Completion> DeleteCq(uint16_t qid);
+  Status MakeOne(const Plan& plan, uint16_t qid, const ControllerFacts& facts);
 
   AdminQueue& admin_;
+  Transport* transport_ = nullptr;  // Since Make().
   std::vector<std::unique_ptr<Pair>> pairs_;
   uint16_t in_cmb_ = 0;
   uint32_t aborts_out_ = 0;

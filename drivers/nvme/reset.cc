@@ -2,6 +2,7 @@
 #include <syslog.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "core/clock.h"
 #include "drivers/nvme/controller.h"
@@ -10,12 +11,9 @@
 namespace pollux::nvme {
 namespace {
 
-// How long a device may take to stop by itself before it is kept off the bus.
-constexpr uint64_t kGraceNs = 500 * kNsPerMs;
 // How long a device may take to delete its queues before it is shut down with them.
 constexpr uint64_t kDeletionNs = kNsPerSecond;
 constexpr uint64_t kBackOffMinNs = 100 * kNsPerMs, kBackOffMaxNs = 10 * kNsPerSecond;
-constexpr uint32_t kAttemptsDefault = 5;
 
 // After the n-th attempt that failed, counted from 1.
 uint64_t BackOffNs(uint32_t attempt) {
@@ -24,20 +22,26 @@ uint64_t BackOffNs(uint32_t attempt) {
 
 }  // namespace
 
+// Whoever submits while a reset goes on is told not to wait for it.
+void NvmeController::FailFast(bool fail) {
+  fail_fast_at_ns_ = 0;
+  queues_.RefuseAll(fail ? -ENXIO : -EAGAIN);
+}
+
 Status NvmeController::Interruption() const {
   if (!lost_.ok()) return lost_;
-  if (registers_.gone()) return NoDevice("its registers read as all ones");
+  RETURN_IF_ERROR(transport_->Silence());
   if (!trouble_.ok()) return trouble_;
   if (wishes_.detach || wishes_.disable) return Cancelled("something else was asked for meanwhile");
   return OkStatus();
 }
 
-// The commands of an attempt to start, or to leave: nothing else is under way. Keeping the device
-// off the bus is quick; it is disabled later.
+// The commands of an attempt to start, or to leave: nothing else is under way. Cutting it off is
+// quick; it is disabled later.
 void NvmeController::EndAdminCommands() {
   if (!admin_.made() || admin_.queue().gate() == QueuePair::Gate::kDrained) return;
   admin_.queue().Close();
-  device_->SetBusMaster(false);
+  transport_->Cut();
   admin_.queue().Drain(POLLUX_NVME_ABORTED_BY_HOST);
   admin_.queue().Poll(0);
 }
@@ -55,17 +59,7 @@ Task<void> NvmeController::Quiesce(uint16_t status) {
   keep_alive_.Stop();
   stop_attending_ = true;
   queues_.CloseAll();
-  if (admin_.made()) admin_.queue().Close();
-
-  const uint64_t limit = NowNs() + kGraceNs;
-  bring_up_.Disable(NowNs());
-  while (bring_up_.waiting() && NowNs() < limit && Alive()) {
-    bring_up_.Step(NowNs());
-    if (bring_up_.waiting()) co_await polls_.Next();
-  }
-  // What the device wrote before this is answered has arrived (PCI Express §2.4.1); after it, it
-  // writes nothing.
-  if (bring_up_.state() != BringUp::State::kDisabled) device_->SetBusMaster(false);
+  co_await transport_->Stop();
 
   queues_.DrainAll(status);
   if (admin_.made()) admin_.queue().Drain(status);
@@ -75,27 +69,38 @@ Task<void> NvmeController::Quiesce(uint16_t status) {
 Task<void> NvmeController::ResetUntilReady(Status reason) {
   failure_ = reason;
   Enter(POLLUX_NVME_STATE_RESETTING);
-  const uint32_t attempts =
-      options_.reset_attempts_max == 0 ? kAttemptsDefault : options_.reset_attempts_max;
-  for (uint32_t attempt = 1; attempt <= attempts; ++attempt) {
+  const Transport::RetryPolicy policy = transport_->retry_policy();
+  const uint64_t began = NowNs();
+  if (options_.fast_io_fail_ms != 0) {
+    fail_fast_at_ns_ = began + options_.fast_io_fail_ms * kNsPerMs;
+  }
+  for (uint32_t attempt = 1;; ++attempt) {
     co_await Quiesce(POLLUX_NVME_ABORTED_BY_HOST);
     wishes_.reset = false;
     trouble_ = OkStatus();
     const Status started = co_await Start(/*first=*/false);
     if (started.ok()) {
+      FailFast(false);
       Enter(POLLUX_NVME_STATE_READY);
       co_return;
     }
     if (!Alive() || wishes_.detach || wishes_.disable) break;
     failure_ = started;
-    Log(LOG_WARNING,
-        absl::StrFormat("reset %u of %u failed: %s", attempt, attempts, started.message()));
-    const uint64_t until = NowNs() + BackOffNs(attempt);
-    while (attempt < attempts && NowNs() < until && lost_.ok() && !wishes_.detach &&
-           !wishes_.disable) {
+    const std::string of =
+        policy.attempts_max == 0 ? "" : absl::StrFormat(" of %u", policy.attempts_max);
+    Log(LOG_WARNING, absl::StrFormat("reset %u%s failed: %s", attempt, of, started.message()));
+    if (attempt == policy.attempts_max) break;
+    const uint64_t delay = policy.delay_ns != 0 ? policy.delay_ns : BackOffNs(attempt);
+    if (policy.loss_ns != 0 && NowNs() + delay - began >= policy.loss_ns) {
+      Lose(TimedOut("lost for %u s: %s", policy.loss_ns / kNsPerSecond, started.message()));
+      break;
+    }
+    const uint64_t until = NowNs() + delay;
+    while (NowNs() < until && lost_.ok() && !wishes_.detach && !wishes_.disable) {
       co_await polls_.Next();
     }
   }
+  FailFast(false);
   co_await Quiesce(POLLUX_NVME_ABORTED_BY_HOST);
   trouble_ = OkStatus();
   if (!Alive() || wishes_.detach || wishes_.disable) co_return;
@@ -110,7 +115,7 @@ Task<void> NvmeController::BecomeDisabled() {
   wishes_.disable = false;
   wishes_.reset = false;
   trouble_ = OkStatus();
-  device_->SetBusMaster(false);
+  transport_->Cut();
   Enter(POLLUX_NVME_STATE_DISABLED);
 }
 
@@ -123,7 +128,7 @@ Task<void> NvmeController::BecomeGone() {
   stop_attending_ = true;
   wishes_ = Wishes{.detach = wishes_.detach};
   // In case that it is only our view of the device that is gone.
-  device_->SetBusMaster(false);
+  transport_->Cut();
   queues_.KillAll(POLLUX_NVME_HOST_PATHING_ERROR);
   if (admin_.made()) admin_.queue().Kill(POLLUX_NVME_HOST_PATHING_ERROR);
   Enter(POLLUX_NVME_STATE_GONE);
@@ -132,27 +137,24 @@ Task<void> NvmeController::BecomeGone() {
 
 Task<void> NvmeController::Leave() {
   Enter(POLLUX_NVME_STATE_DETACHING);
-  if (Alive() && bring_up_.state() == BringUp::State::kReady) {
+  if (Alive() && transport_->ready()) {
     const uint64_t limit = facts_.shutdown_limit_ns;
     admin_deadline_ns_ = NowNs() + limit;
     // The device may want to keep what it holds in there.
-    (void)co_await hmb_.TakeBack(admin_);
+    co_await transport_->TakeBackMemory();
     admin_deadline_ns_ = NowNs() + std::min(limit, kDeletionNs);
     co_await queues_.Delete();
-    if (Alive() && bring_up_.state() == BringUp::State::kReady) {
-      bring_up_.ShutDown(limit, NowNs());
-      while (bring_up_.waiting() && Alive()) {
-        bring_up_.Step(NowNs());
-        if (bring_up_.waiting()) co_await polls_.Next();
-      }
-      if (bring_up_.state() == BringUp::State::kFailed) {
-        Log(LOG_WARNING, "the shutdown failed: " + std::string(bring_up_.failure().message()));
+    if (Alive() && transport_->ready()) {
+      admin_deadline_ns_ = NowNs() + limit;
+      const Status shut_down = co_await transport_->ShutDown(limit);
+      if (!shut_down.ok()) {
+        Log(LOG_WARNING, "the shutdown failed: " + std::string(shut_down.message()));
       }
     }
     admin_deadline_ns_ = 0;
   }
   if (Alive()) co_await Quiesce(POLLUX_NVME_ABORTED_BY_HOST);
-  device_->SetBusMaster(false);
+  transport_->Cut();
   stop_attending_ = true;
   queues_.DrainAll(POLLUX_NVME_HOST_PATHING_ERROR);
   if (admin_.made()) admin_.queue().Drain(POLLUX_NVME_HOST_PATHING_ERROR);

@@ -26,12 +26,23 @@ Result<pollux_nvme_transport> ParseType(std::string_view text) {
   return InvalidField("trtype", text, "one of PCIe, VFIOUSER, TCP is meant");
 }
 
+Result<pollux_nvme_address_family> ParseFamily(std::string_view text) {
+  if (SameWord(text, "IPv4")) return POLLUX_NVME_ADRFAM_IPV4;
+  if (SameWord(text, "IPv6")) return POLLUX_NVME_ADRFAM_IPV6;
+  return InvalidField("adrfam", text, "one of IPv4, IPv6 is meant");
+}
+
+template <size_t N>
+Status SetText(const char* field, std::string_view text, char (&into)[N]) {
+  if (text.size() >= N) return InvalidField(field, text, "is too long");
+  memcpy(into, text.data(), text.size());
+  into[text.size()] = 0;
+  return OkStatus();
+}
+
 Status SetAddress(std::string_view text, pollux_nvme_transport_id& id) {
   if (text.empty()) return InvalidArgument("a transport address is missing");
-  if (text.size() >= sizeof(id.traddr)) return InvalidField("traddr", text, "is too long");
-  memcpy(id.traddr, text.data(), text.size());
-  id.traddr[text.size()] = 0;
-  return OkStatus();
+  return SetText("traddr", text, id.traddr);
 }
 
 // A PCI address in the form that everybody writes.
@@ -57,7 +68,13 @@ Status ParseFields(std::string_view text, pollux_nvme_transport_id& id) {
       ASSIGN_OR_RETURN(id.trtype, ParseType(value));
     } else if (SameWord(key, "traddr")) {
       address = value;
-    } else if (!SameWord(key, "adrfam") && !SameWord(key, "trsvcid") && !SameWord(key, "subnqn")) {
+    } else if (SameWord(key, "adrfam")) {
+      ASSIGN_OR_RETURN(id.adrfam, ParseFamily(value));
+    } else if (SameWord(key, "trsvcid")) {
+      RETURN_IF_ERROR(SetText("trsvcid", value, id.trsvcid));
+    } else if (SameWord(key, "subnqn")) {
+      RETURN_IF_ERROR(SetText("subnqn", value, id.subnqn));
+    } else {
       return InvalidField("transport id", key, "is not known");
     }
   }
