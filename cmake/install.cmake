@@ -10,14 +10,17 @@ configure_file(${PROJECT_SOURCE_DIR}/drivers/nvme/nvme.h
 # One archive of the folders that the driver is made of. Only memory.cc needs DPDK, and the driver
 # without polluxd has memory of its own.
 set(nvme_objects)
-foreach(folder core core/memory core/spec core/vfio_user drivers/pci drivers/nvme)
+foreach(folder core core/memory core/spec core/vfio_user core/accel core/nvme_tcp drivers/pci
+               drivers/nvme)
   pollux_target_name(${folder} target)
   list(APPEND nvme_objects $<FILTER:$<TARGET_OBJECTS:${target}>,EXCLUDE,/core/memory/memory[.]cc>)
 endforeach()
+# Of core/net addresses alone.
+list(APPEND nvme_objects $<FILTER:$<TARGET_OBJECTS:pollux_core_net>,INCLUDE,/core/net/address[.]cc>)
 add_library(pollux-nvme STATIC ${nvme_objects})
 set_target_properties(pollux-nvme PROPERTIES LINKER_LANGUAGE CXX)
 target_include_directories(pollux-nvme INTERFACE ${PROJECT_BINARY_DIR}/include)
-target_link_libraries(pollux-nvme PUBLIC abseil Threads::Threads)
+target_link_libraries(pollux-nvme PUBLIC abseil isal Threads::Threads)
 
 # Both files find what they speak of from where they lie, so that the tree may be moved.
 set(to_prefix ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

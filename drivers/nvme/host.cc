@@ -17,6 +17,7 @@
 #include "core/wire_int.h"
 #include "drivers/nvme/controller.h"
 #include "drivers/nvme/pcie_transport.h"
+#include "drivers/nvme/tcp_transport.h"
 #include "drivers/pci/pci_address.h"
 #include "drivers/pci/vfio_user_device.h"
 
@@ -168,7 +169,7 @@ Result<std::unique_ptr<pci::PciDevice>> NvmeHost::OpenDevice(const pollux_nvme_t
     case POLLUX_NVME_TRANSPORT_VFIOUSER:
       return pci::VfioUserDevice::Open(id.traddr, *parts_.registry);
     case POLLUX_NVME_TRANSPORT_TCP:
-      return NotSupported("NVMe/TCP is not supported by this version of the driver");
+      return InvalidArgument("a TCP target is no device");
   }
   return InvalidArgument("a transport of the type %d is not known", static_cast<int>(id.trtype));
 }
@@ -187,6 +188,13 @@ Result<pollux_nvme_controller*> NvmeHost::Attach(const Transport::Maker& make_tr
 
 Result<pollux_nvme_controller*> NvmeHost::Attach(const pollux_nvme_transport_id& id,
                                                  const pollux_nvme_attach_options& options) {
+  if (id.trtype == POLLUX_NVME_TRANSPORT_TCP) {
+    ASSIGN_OR_RETURN(TcpTarget target, FindTcpTarget(id, options, host_id_));
+    const auto make = [&target](const Transport::Surroundings& around) {
+      return std::unique_ptr<Transport>(std::make_unique<TcpTransport>(around, std::move(target)));
+    };
+    return Attach(make, id, options);
+  }
   ASSIGN_OR_RETURN(std::unique_ptr<pci::PciDevice> device, OpenDevice(id));
   return AttachDevice(std::move(device), id, options);
 }

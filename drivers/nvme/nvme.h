@@ -228,7 +228,7 @@ struct pollux_nvme_attach_options {
   bool header_digest, data_digest; /* CRC32C. A target that does not agree is not attached. */
   bool no_sq_flow_control;
   char host_traddr[64], host_trsvcid[32]; /* From where to connect. "": any. */
-  uint32_t connect_timeout_ms;            /* Of each connection, Connect included. 0: 500. */
+  uint32_t connect_timeout_ms;            /* Of each connection, Connect included. 0: 5000. */
   uint32_t reconnect_delay_ms;            /* Between attempts. 0: 1000. */
   uint32_t
       loss_timeout_ms; /* Lost so long, it is GONE. 0: as reset_attempts_max; UINT32_MAX: never. */
@@ -259,9 +259,10 @@ enum pollux_nvme_state {
  * A command that ended so may have been executed, or not, and, if the target could not be told,
  * may still be for a while. pollux_nvme_settled() is true once no such command is left: the old
  * controller confirmed that it is disabled, or its keep alive time-out has passed since it last
- * could have heard of us, after which it has ended the association (Base §3.9, §9.6). Who sends
- * such a write again, the same or by another path, waits for that, or an old write may overwrite a
- * newer one. Without keep alive nothing is known, and nothing is waited for.
+ * could have heard of us, after which it has ended the association (Base §3.9, §9.6). A controller
+ * that lost a command that changes something is not READY before that, so that who sends it again
+ * need not think of it; who has another path waits for it, or an old write may overwrite a newer
+ * one. Without keep alive nothing is known, and nothing is waited for.
  */
 
 /* Begins to attach, and returns without waiting for the device. Poll the controller until its state
