@@ -21,6 +21,8 @@ void Describe(NvmeControllerDisks& controller, v1::NvmeControllerInfo& into) {
   const pollux_nvme_controller_info& info = controller.info();
   path.set_cntlid(info.cntlid);
   path.mutable_host()->set_nqn(controller.attachment().hostnqn);
+  path.mutable_host()->set_addr(controller.attachment().hostaddr);
+  path.mutable_host()->set_svcid(controller.attachment().hostsvcid);
   if (info.numa_node >= 0) path.set_numa_id(static_cast<uint32_t>(info.numa_node));
 }
 

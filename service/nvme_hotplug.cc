@@ -65,7 +65,8 @@ Task<void> NvmeHotplug::Attach(std::string address) {
   // A pending call may want this device: it has a while to take it.
   Sleep a_while(kNsPerSecond);
   co_await a_while;
-  const Result<pollux_nvme_transport_id> id = NvmeTransportId("PCIe", address);
+  const Result<pollux_nvme_transport_id> id =
+      NvmeTransportId({.trtype = "PCIe", .traddr = address});
   if (!id.ok() || appliance_.stopping()) co_return;
   NvmeAttachment attachment;
   attachment.name = UnusedName();

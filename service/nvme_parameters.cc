@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/escaping.h"
 #include "drivers/nvme_disk/nvme_transport.h"
@@ -37,6 +38,13 @@ Status CheckReconnecting(const Request& request) {
                         delay, loss);
   }
   return OkStatus();
+}
+
+template <typename Request>
+NvmeReconnecting ReconnectingOf(const Request& request) {
+  return {.loss_timeout_sec = request.ctrlr_loss_timeout_sec(),
+          .delay_sec = request.reconnect_delay_sec(),
+          .fast_io_fail_sec = request.fast_io_fail_timeout_sec()};
 }
 
 Status CheckAtMost(const char* field, uint64_t value, uint64_t max) {
@@ -94,6 +102,8 @@ Result<NvmeOptions> NvmeOptionsOf(const v1::BdevNvmeSetOptionsRequest& request) 
   options.adminq_poll_period_us = request.nvme_adminq_poll_period_us();
   options.bdev_retry_count = request.bdev_retry_count();
   options.nvme_error_stat = request.nvme_error_stat();
+  options.keep_alive_ms = request.keep_alive_timeout_ms();
+  options.reconnecting = ReconnectingOf(request);
   return options;
 }
 
@@ -103,8 +113,18 @@ Result<NvmeAttachment> NvmeAttachmentOf(const v1::BdevNvmeAttachControllerReques
     return InvalidField("name", request.name(), "has 1 to %d characters", kNameMax);
   }
   attachment.name = request.name();
-  ASSIGN_OR_RETURN(attachment.id, NvmeTransportId(request.trtype(), request.traddr()));
   if (request.has_adrfam()) RETURN_IF_ERROR(CheckFamily(request.adrfam()));
+  ASSIGN_OR_RETURN(attachment.id, NvmeTransportId({.trtype = request.trtype(),
+                                                   .traddr = request.traddr(),
+                                                   .adrfam = request.adrfam(),
+                                                   .trsvcid = request.trsvcid(),
+                                                   .subnqn = request.subnqn()}));
+  for (const auto& [field, given] :
+       {std::pair{"psk", request.has_psk()}, std::pair{"dhchap_key", request.has_dhchap_key()}}) {
+    if (given && IsNvmeFabric(attachment.id)) {
+      return ErrorOfField(ENOTSUP, field, "", "TLS and authentication are not in this version");
+    }
+  }
   if (request.hostnqn().size() > kNqnMax) {
     return InvalidField("hostnqn", request.hostnqn(), "has at most %d characters", kNqnMax);
   }
@@ -116,6 +136,13 @@ Result<NvmeAttachment> NvmeAttachmentOf(const v1::BdevNvmeAttachControllerReques
   attachment.hostnqn = request.hostnqn();
   attachment.prchk_reftag = request.prchk_reftag();
   attachment.prchk_guard = request.prchk_guard();
+  attachment.hostaddr = request.hostaddr();
+  attachment.hostsvcid = request.hostsvcid();
+  attachment.header_digest = request.hdgst();
+  attachment.data_digest = request.ddgst();
+  attachment.no_sq_flow_control = request.disable_sq_flow_control();
+  attachment.connect_timeout_us = request.fabrics_connect_timeout_us();
+  attachment.reconnecting = ReconnectingOf(request);
   attachment.num_io_queues = request.num_io_queues();
   attachment.max_bdevs = request.max_bdevs();
   return attachment;
@@ -130,15 +157,24 @@ Status CheckNvmePath(const v1::BdevNvmeDetachControllerRequest& request,
     }
   }
   if (!request.has_traddr()) return OkStatus();
+  const pollux_nvme_transport_id& id = attachment.id;
   const Result<pollux_nvme_transport_id> asked =
-      NvmeTransportId(NvmeTransportName(attachment.id), request.traddr());
-  if (asked.ok() && strcmp(asked->traddr, attachment.id.traddr) == 0) return OkStatus();
+      NvmeTransportId({.trtype = NvmeTransportName(id),
+                       .traddr = request.traddr(),
+                       .adrfam = request.adrfam(),
+                       .trsvcid = request.has_trsvcid() ? request.trsvcid() : id.trsvcid,
+                       .subnqn = request.has_subnqn() ? request.subnqn() : id.subnqn});
+  if (asked.ok() && SameNvmePlace(*asked, id)) return OkStatus();
   return ErrorOfField(ENODEV, "traddr", request.traddr(), "the controller has no such path");
 }
 
 void DescribeTransport(const pollux_nvme_transport_id& id, v1::NvmeTransportId& into) {
   into.set_trtype(NvmeTransportName(id));
   into.set_traddr(id.traddr);
+  if (!IsNvmeFabric(id)) return;
+  into.set_adrfam(NvmeFamilyName(id));
+  into.set_trsvcid(id.trsvcid);
+  into.set_subnqn(id.subnqn);
 }
 
 std::optional<std::string> DecodeBase64Url(const std::string& text) {

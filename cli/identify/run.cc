@@ -23,7 +23,8 @@ Flags MakeFlags(Options& options) {
       "on the PCI bus. The controller is attached for that, so no other driver has it.\n"
       "\n"
       "  CONTROLLER              0000:01:00.0, or the directory of a vfio-user socket, or\n"
-      "                          \"trtype:PCIe traddr:0000:01:00.0\"\n"
+      "                          \"trtype:PCIe traddr:0000:01:00.0\", or\n"
+      "                          \"trtype:TCP traddr:10.0.0.1 trsvcid:4420 subnqn:NQN\"\n"
       "\n"
       "Flags:\n");
   flags.Add("-n, --namespace", "NSID", "only this namespace (default: all that are active)",

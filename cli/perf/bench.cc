@@ -70,6 +70,8 @@ Status Bench::Attach() {
   attach.io_queue_depth = static_cast<uint16_t>(options_.depth + 1);  // One entry stays free.
   attach.no_shadow_doorbells = options_.no_shadow_doorbells;
   attach.no_sgl = options_.no_sgl;
+  attach.header_digest = options_.header_digest;
+  attach.data_digest = options_.data_digest;
   attach.submission_queues_in_cmb = options_.queues_in_cmb;
   for (const pollux_nvme_transport_id& id : options_.controllers) {
     pollux_nvme_controller* controller = nullptr;

@@ -86,7 +86,8 @@ Flags MakePerfFlags(PerfOptions& options) {
               "What is written destroys what was there.\n"
               "\n"
               "  CONTROLLER              0000:01:00.0, or the directory of a vfio-user socket, or\n"
-              "                          \"trtype:PCIe traddr:0000:01:00.0\"\n");
+              "                          \"trtype:PCIe traddr:0000:01:00.0\", or\n"
+              "                          \"trtype:TCP traddr:10.0.0.1 trsvcid:4420 subnqn:NQN\"\n");
   flags.AddHeading("What to do:");
   flags.Add("-w, --workload", "KIND",
             "read, write, rw (both): in order; randread, randwrite, randrw: anywhere;\n"
@@ -135,6 +136,8 @@ Flags MakePerfFlags(PerfOptions& options) {
   flags.AddSwitch("--no-sgl", "PRP lists only", options.no_sgl);
   flags.AddSwitch("--cmb", "submission queues in the controller memory buffer",
                   options.queues_in_cmb);
+  flags.AddSwitch("--header-digest", "over TCP, of each header", options.header_digest);
+  flags.AddSwitch("--data-digest", "over TCP, of all data", options.data_digest);
   flags.AddSwitch("--no-iommu", "drive a PCI device without an IOMMU: it can then write anywhere",
                   options.allow_no_iommu);
   flags.AddHeading("Output:");

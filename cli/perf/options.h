@@ -36,6 +36,7 @@ struct PerfOptions {
   bool verify = false;
   bool fua = false;
   bool no_shadow_doorbells = false, no_sgl = false, queues_in_cmb = false;
+  bool header_digest = false, data_digest = false;
   bool allow_no_iommu = false;
   bool json = false, progress = false, quiet = false, help = false;
 

@@ -10,6 +10,7 @@
 #include "core/log.h"
 #include "core/run_on.h"
 #include "drivers/nvme/host.h"
+#include "drivers/nvme_disk/nvme_transport.h"
 
 namespace pollux {
 namespace {
@@ -163,6 +164,25 @@ pollux_nvme_attach_options NvmeControllerDisks::AttachOptions() {
   options.medium_priority_weight = static_cast<uint8_t>(options_.medium_priority_weight);
   options.low_priority_weight = static_cast<uint8_t>(options_.low_priority_weight);
   snprintf(options.host_nqn, sizeof(options.host_nqn), "%s", attachment_.hostnqn.c_str());
+  options.header_digest = attachment_.header_digest;
+  options.data_digest = attachment_.data_digest;
+  options.no_sq_flow_control = attachment_.no_sq_flow_control;
+  snprintf(options.host_traddr, sizeof(options.host_traddr), "%s", attachment_.hostaddr.c_str());
+  snprintf(options.host_trsvcid, sizeof(options.host_trsvcid), "%s", attachment_.hostsvcid.c_str());
+  options.connect_timeout_ms = to_ms(attachment_.connect_timeout_us);
+  if (IsNvmeFabric(attachment_.id)) {
+    options.keep_alive_ms = options_.keep_alive_ms == 0 ? UINT32_MAX : options_.keep_alive_ms;
+  }
+  const NvmeReconnecting& own = attachment_.reconnecting;
+  const NvmeReconnecting& again = own.loss_timeout_sec != 0 ? own : options_.reconnecting;
+  const auto sec_to_ms = [](uint32_t sec) {
+    return static_cast<uint32_t>(std::min<uint64_t>(uint64_t{sec} * 1000, UINT32_MAX - 1));
+  };
+  options.reconnect_delay_ms = sec_to_ms(again.delay_sec);
+  options.fast_io_fail_ms = sec_to_ms(again.fast_io_fail_sec);
+  options.loss_timeout_ms = again.loss_timeout_sec < 0
+                                ? UINT32_MAX
+                                : sec_to_ms(static_cast<uint32_t>(again.loss_timeout_sec));
   options.on_event = &NvmeControllerDisks::OnEvent;
   options.context = this;
   return options;

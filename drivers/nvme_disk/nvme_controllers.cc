@@ -1,11 +1,11 @@
 #include "drivers/nvme_disk/nvme_controllers.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "core/check.h"
 #include "core/log.h"
+#include "drivers/nvme_disk/nvme_transport.h"
 
 namespace pollux {
 
@@ -24,7 +24,7 @@ Status NvmeControllers::SetOptions(const NvmeOptions& options) {
 
 Result<NvmeControllerDisks*> NvmeControllers::Reserve(NvmeAttachment attachment) {
   const auto same_place = [&attachment](const auto& entry) {
-    return strcmp(entry.second.controller->attachment().id.traddr, attachment.id.traddr) == 0;
+    return SameNvmePlace(entry.second.controller->attachment().id, attachment.id);
   };
   const auto there = std::find_if(entries_.begin(), entries_.end(), same_place);
   if (there != entries_.end()) {

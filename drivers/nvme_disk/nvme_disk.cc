@@ -87,8 +87,13 @@ std::string VersionText(uint32_t version) {
 }
 
 std::string TransportJson(const pollux_nvme_transport_id& id) {
-  return absl::StrFormat("{\"trtype\":\"%s\",\"traddr\":%s}", NvmeTransportName(id),
-                         JsonStringOfLatin1(id.traddr));
+  const std::string network =
+      IsNvmeFabric(id)
+          ? absl::StrFormat(",\"adrfam\":\"%s\",\"trsvcid\":%s,\"subnqn\":%s", NvmeFamilyName(id),
+                            JsonStringOfLatin1(id.trsvcid), JsonStringOfLatin1(id.subnqn))
+          : std::string();
+  return absl::StrFormat("{\"trtype\":\"%s\",\"traddr\":%s%s}", NvmeTransportName(id),
+                         JsonStringOfLatin1(id.traddr), network);
 }
 
 std::string ControllerJson(const pollux_nvme_controller_info& info) {

@@ -243,7 +243,9 @@ def test_firmware_is_written_while_nobody_uses_the_disks(polluxd, model, tmp_pat
 @pytest.mark.parametrize(
     "code, change",
     [
-        (-95, {"trtype": "TCP"}),
+        (-95, {"trtype": "RDMA"}),
+        (-22, {"trtype": "TCP"}),
+        (-22, {"trtype": "TCP", "trsvcid": "4420", "subnqn": "disks"}),
         (-22, {"trtype": "Pigeon"}),
         (-22, {"trtype": "PCIe", "traddr": "nowhere"}),
         (-22, {"name": ""}),
