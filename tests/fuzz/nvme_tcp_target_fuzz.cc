@@ -68,7 +68,10 @@ class World final : private Arrival::Home, private ControlSide {
                                           .large_buffers = buffers_};
     worker_ = std::make_unique<Worker>(environment);
     group_ = std::make_unique<ConnectionGroup>(*worker_, StreamKind::kEpoll, options_);
-    target_.on_start = [this](Command& command) { asked_[&command] = 0; };
+    target_.on_start = [this](Command& command) {
+      asked_[&command] = 0;
+      moved_[&command] = 0;
+    };
   }
 
   void Run(Input input) {
@@ -87,6 +90,7 @@ class World final : private Arrival::Home, private ControlSide {
     memory_.clear();
     r2ts_.clear();
     asked_.clear();
+    moved_.clear();
     target_.heard.clear();
     target_.ends_with_data.clear();
     target_.refused.clear();
@@ -277,11 +281,14 @@ class World final : private Arrival::Home, private ControlSide {
     Command* const command = target_.started[input.Byte() % target_.started.size()];
     return target_.heard[command].abandoned ? nullptr : command;
   }
-  // A part of the command's data that lies in memory of exactly its size.
+  // A part of the command's data, in memory of exactly its size: it goes on where the last ended,
+  // since a controller moves each byte once. Empty at the end.
   std::pair<uint32_t, std::span<const iovec>> PartsOf(const Command& command, Input& input) {
-    const uint32_t all = std::min(command.data_bytes, kDataBytesMax);
-    const uint32_t offset = all > 1 && (input.Byte() & 1) != 0 ? all / 2 : 0;
-    const uint32_t bytes = all - offset;
+    uint32_t& next = moved_[&command];
+    const uint32_t offset = next;
+    uint32_t bytes = std::min(command.data_bytes, kDataBytesMax) - offset;
+    if (bytes > 1 && (input.Byte() & 1) != 0) bytes /= 2;
+    next += bytes;
     auto& parts = memory_.emplace_back();
     const uint32_t step = std::max<uint32_t>(1, bytes / (1 + input.Byte() % 12));
     for (uint32_t at = 0; at < bytes; at += step) {
@@ -302,6 +309,7 @@ class World final : private Arrival::Home, private ControlSide {
     const bool to_host = (TransferOf(*command) & 2) != 0;
     if (to_host) return;
     const auto [offset, parts] = PartsOf(*command, input);
+    if (parts.empty()) return;
     ++asked_[command];
     target_.Want(*command, offset, parts);
   }
@@ -310,6 +318,7 @@ class World final : private Arrival::Home, private ControlSide {
     if (command == nullptr || command->data_bytes == 0 || Busy(*command)) return;
     if ((TransferOf(*command) & 2) == 0) return;
     const auto [offset, parts] = PartsOf(*command, input);
+    if (parts.empty()) return;
     ++asked_[command];
     target_.Give(*command, offset, parts, (input.Byte() & 1) != 0, input.Byte() & 1u);
   }
@@ -342,6 +351,7 @@ class World final : private Arrival::Home, private ControlSide {
   std::list<R2t> r2ts_;
   std::list<Memory> memory_;
   std::map<Command*, int> asked_;
+  std::map<const Command*, uint32_t> moved_;  // How much of its data was asked for or given.
 };
 
 }  // namespace
