@@ -193,8 +193,8 @@ void Execution::EndWithData(std::string data, uint32_t dw0) {
   if (bytes == 0) return EndSuccess(dw0);
   parameter_data_ = std::move(data);
   dw0_ = dw0;
-  const iovec part{parameter_data_.data(), bytes};
-  SendData(0, {&part, 1}, /*last=*/true, nullptr);
+  parts[0] = {parameter_data_.data(), bytes};
+  SendData(0, {parts.data(), 1}, /*last=*/true, nullptr);
 }
 
 // --- Ways to wait. A command that is to end early goes no further than here.
@@ -209,10 +209,7 @@ void Execution::FetchData(uint32_t bytes, Step next) {
   data_bytes_ = bytes;
   if (bytes == 0) return next(*this);
   after_fetch_ = next;
-  TakeBuffer(bytes, [](Execution& e) {
-    const iovec part{e.buffer_, e.data_bytes_};
-    e.WantData(0, {&part, 1}, e.after_fetch_);
-  });
+  TakeBuffer(bytes, [](Execution& e) { e.WantData(0, e.buffer_, e.data_bytes_, e.after_fetch_); });
 }
 
 void Execution::Await(Step on_abandon) {

@@ -106,7 +106,13 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   void TakeBuffer(size_t bytes, Step next);
   std::byte* buffer() { return buffer_; }
   size_t buffer_bytes() const { return pool_->buffer_bytes(); }
+  // `parts`, not only what they name, stay until `next`: the transport keeps the list.
   void WantData(uint32_t offset, std::span<const iovec> parts, Step next);
+  // In one piece. The list is this command's.
+  void WantData(uint32_t offset, std::byte* place, size_t bytes, Step next) {
+    parts[0] = {place, bytes};
+    WantData(offset, {parts.data(), 1}, next);
+  }
   // With `last` the command ends with success when the data was sent, and `next` does not run.
   void SendData(uint32_t offset, std::span<const iovec> parts, bool last, Step next);
   // `io` is filled in. Its outcome is in io.status.
@@ -120,7 +126,7 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   void SubmitBuffer(IoType type, uint64_t lba, uint64_t blocks, Step next, size_t at = 0);
   // A request without data.
   void SubmitRange(IoType type, uint64_t lba, uint64_t blocks, Step next);
-  std::array<iovec, 2> parts{};  // Of the I/O under way.
+  std::array<iovec, 2> parts{};  // Of the I/O under way, or of the data.
   Loan loan;
   void ReturnLoan() {
     channel().Return(loan);  // Which empties it.

@@ -92,8 +92,7 @@ void OnRanges(Execution& e) {
 }
 
 void FetchRanges(Execution& e) {
-  const iovec part{e.buffer(), RangeCount(e) * sizeof(nvme::CopyRange)};
-  e.WantData(0, {&part, 1}, OnRanges);
+  e.WantData(0, e.buffer(), RangeCount(e) * sizeof(nvme::CopyRange), OnRanges);
 }
 
 }  // namespace

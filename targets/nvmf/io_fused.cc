@@ -44,15 +44,13 @@ void OnWriteData(Execution& second) { second.PassTo(SubmitPair); }
 
 void FetchWriteData(Execution& second) {
   const size_t bytes = second.command().data_bytes;
-  const iovec part{second.other_half()->buffer() + bytes, bytes};
-  second.WantData(0, {&part, 1}, OnWriteData);
+  second.WantData(0, second.other_half()->buffer() + bytes, bytes, OnWriteData);
 }
 
 void OnCompareData(Execution& first) { first.PassTo(FetchWriteData); }
 
 void FetchCompareData(Execution& first) {
-  const iovec part{first.buffer(), first.command().data_bytes};
-  first.WantData(0, {&part, 1}, OnCompareData);
+  first.WantData(0, first.buffer(), first.command().data_bytes, OnCompareData);
 }
 
 // End() on the first aborts the second with it.

@@ -51,8 +51,8 @@ void OnBufferFilled(Execution& e) {
 void FillBuffer(Execution& e) {
   const uint32_t blocks = NextBurst(e, e.buffer_bytes());
   if (blocks == 0) return e.End(kInternalError | kDnrBit);
-  const iovec part{e.buffer(), size_t{blocks} * e.channel().data_block_bytes()};
-  e.WantData(e.transfer.offset, {&part, 1}, OnBufferFilled);
+  const size_t bytes = size_t{blocks} * e.channel().data_block_bytes();
+  e.WantData(e.transfer.offset, e.buffer(), bytes, OnBufferFilled);
 }
 
 void WriteBurst(Execution& e) { e.TakeBuffer(BytesLeft(e), FillBuffer); }

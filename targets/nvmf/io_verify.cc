@@ -25,8 +25,8 @@ void CompareBurst(Execution& e) {
 void FetchBurst(Execution& e) {
   const uint32_t blocks = NextBurst(e, e.buffer_bytes());
   if (blocks == 0) return e.End(kInternalError | kDnrBit);
-  const iovec part{e.buffer(), size_t{blocks} * e.channel().data_block_bytes()};
-  e.WantData(e.transfer.offset, {&part, 1}, CompareBurst);
+  const size_t bytes = size_t{blocks} * e.channel().data_block_bytes();
+  e.WantData(e.transfer.offset, e.buffer(), bytes, CompareBurst);
 }
 
 void VerifyBurst(Execution& e);
