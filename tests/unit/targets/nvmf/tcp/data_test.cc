@@ -146,7 +146,7 @@ TEST_F(TcpDataTest, KeepsInCapsuleDataForALaterDemand) {
     const Bytes first = Pattern(4096, 1), second = Pattern(8192, 2);
     SendAll({InCapsule(3, first), InCapsule(4, second)});
     // What comes next overwrites the read-ahead.
-    Send(ReadCapsule(5, 512));
+    SendAll({InCapsule(5, Pattern(8192, 3)), InCapsule(6, Pattern(8192, 4))});
     target_.on_arrived = [&](Command& c) { target_.End(c); };
     Bytes store(8192);
     const iovec whole = PartOf(store);
