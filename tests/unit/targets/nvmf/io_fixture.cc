@@ -139,7 +139,7 @@ void HostCommand::OnDataWanted(uint32_t from, std::span<const iovec> wanted_part
   ++bursts_out;
   wanted = true;
   offset = from;
-  parts.assign(wanted_parts.begin(), wanted_parts.end());
+  parts = wanted_parts;
   if (!waits) SendWanted();
 }
 
@@ -161,7 +161,7 @@ void HostCommand::OnDataReady(uint32_t from, std::span<const iovec> ready_parts,
   EXPECT_FALSE(ended);
   EXPECT_EQ(from, in.size());
   ++bursts_in;
-  parts.assign(ready_parts.begin(), ready_parts.end());
+  parts = ready_parts;
   for (const iovec& part : parts) {
     const auto* bytes = static_cast<const uint8_t*>(part.iov_base);
     in.insert(in.end(), bytes, bytes + part.iov_len);

@@ -86,7 +86,7 @@ class HostCommand final : public Command {
   bool in_abandon = false;
   int bursts_out = 0, bursts_in = 0, completions = 0, unwanted = 0;
   nvme::CompletionEntry completion;
-  std::vector<iovec> parts;
+  std::span<const iovec> parts;  // The list is the command's, as long as the parts are.
   uint32_t offset = 0;
   std::function<void()> then;  // When it ends.
 };
