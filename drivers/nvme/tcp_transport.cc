@@ -51,6 +51,7 @@ Transport::Findings TcpTransport::Look(uint64_t /*now_ns*/) {
   if (!watching_) return found;
   if (admin_.wire->broken()) found.trouble = admin_.wire->failure();
   for (const Line& line : lines_) {
+    if (leaving_) break;
     if (found.trouble.ok() && line.wire->broken()) found.trouble = line.wire->failure();
   }
   return found;
@@ -224,6 +225,7 @@ Task<Status> TcpTransport::MakeReady(bool /*first*/, uint16_t io_queues, uint16_
   }
   CO_RETURN_IF_ERROR(co_await Join(*admin_.wire, 0, around_.admin.queue().depth()));
   associated_ = watching_ = true;
+  leaving_ = false;
   cntlid_ = static_cast<uint16_t>(admin_.wire->joined().dw0);
   around_.admin.queue().Reopen();
   if (admin_.wire->joined().dw0 >> 16 != 0) {
@@ -330,6 +332,7 @@ Task<void> TcpTransport::Stop() {
 
 Task<Status> TcpTransport::ShutDown(uint64_t limit_ns) {
   const uint64_t deadline = NowNs() + limit_ns;
+  leaving_ = true;
   CO_RETURN_IF_ERROR(co_await SetProperty(kCc.offset, cc::kShn.Set(configuration_, kShnNormal)));
   for (;;) {
     ASSIGN_OR_CO_RETURN(const uint64_t value, co_await GetProperty(kCsts.offset, false));

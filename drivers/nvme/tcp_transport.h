@@ -92,6 +92,7 @@ class TcpTransport final : public Transport {
   uint32_t in_capsule_bytes_ = 0;  // Of I/O queues.
   bool watching_ = false;          // A connection that breaks is trouble.
   bool ready_ = false;
+  bool leaving_ = false;        // The target may end I/O connections as it shuts down.
   bool associated_ = false;     // The target may hold commands of ours.
   bool traffic_based_ = false;  // CTRATT.TBKAS: it may notice our silence only the second time.
   uint64_t settled_at_ns_ = 0;

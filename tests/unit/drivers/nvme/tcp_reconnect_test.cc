@@ -165,6 +165,21 @@ TEST_F(TcpReconnectTest, TakesItsLeaveInOrder) {
   EXPECT_EQ(cc::kEn.Get(peer_.cc), 0u);
 }
 
+TEST_F(TcpReconnectTest, LeavesATargetThatEndsTheQueuesAsItShutsDown) {
+  Start();
+  peer_.on_command = [this](TcpPeer::Connection&, const SubmissionEntry& sqe) {
+    const bool shn = sqe.opc == admin::kFabrics && sqe.nsid == fctype::kPropertySet &&
+                     sqe.cdw11 == kCc.offset && cc::kShn.Get(sqe.cdw12) == 1;
+    for (const int qid : {1, 2}) {
+      if (shn) peer_.OfQueue(qid)->Close();
+    }
+    return false;
+  };
+  Detach();
+  EXPECT_EQ(peer_.shutdowns, 1);
+  EXPECT_FALSE(Logged("shutdown failed"));
+}
+
 TEST_F(TcpReconnectTest, LeavesATargetThatIsNotThereAnyMore) {
   Start();
   Vanish();
