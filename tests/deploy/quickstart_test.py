@@ -22,6 +22,7 @@ class Quickstart:
         self.state = state
         self.run_dir = tempfile.mkdtemp(prefix="pollux-run-")
         self.port = free_port()
+        self.nvme_port = free_port()
 
     def __call__(self, *arguments):
         return subprocess.run(
@@ -30,6 +31,7 @@ class Quickstart:
             env={
                 **os.environ,
                 "POLLUX_ISCSI_PORT": str(self.port),
+                "POLLUX_NVME_PORT": str(self.nvme_port),
                 "POLLUX_STATE": str(self.state),
                 "POLLUX_RUN": self.run_dir,
             },
@@ -66,10 +68,12 @@ def succeeds(result):
 def test_it_makes_three_disks_that_an_initiator_uses_and_again_leaves_them_alone(quickstart):
     first = succeeds(quickstart())
     assert first.count("read back, identical") == 3
+    assert first.count("Verified: 16,384 reads held what was written, 0 did not") == 3
+    assert f"nvme connect -t tcp -a 127.0.0.1 -s {quickstart.nvme_port} -n nqn." in first
 
     second = succeeds(quickstart())
     assert second.count("is running already") == 2
-    assert second.count("its content is left alone") == 3
+    assert second.count("its content is left alone") == 6
 
 
 def test_the_next_start_has_the_saved_configuration_and_what_was_written(quickstart):
@@ -97,7 +101,7 @@ def test_an_ssd_that_died_is_started_and_used_again(quickstart):
     os.kill(quickstart.ssd_pid(), signal.SIGKILL)
     again = succeeds(quickstart())
     assert "an NVMe SSD: pollux-nvme-model" in again
-    assert again.count("its content is left alone") == 3
+    assert again.count("its content is left alone") == 6
 
 
 def test_a_process_that_only_has_the_ssds_number_is_left_alone(quickstart):
