@@ -117,7 +117,7 @@ static bool greet(struct pollux_nvme_host* host, struct pollux_nvme_controller* 
 int main(int argc, char** argv) {
   struct pollux_nvme_host* host = NULL;
   struct pollux_nvme_controller* controller = NULL;
-  struct pollux_nvme_transport_id id = {0, {0}};
+  struct pollux_nvme_transport_id id = {.traddr = ""};
   bool good = false;
 
   /* Step 1: what this process brings. Null options: the defaults. */
