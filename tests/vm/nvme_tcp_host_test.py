@@ -5,17 +5,24 @@ import os
 import pathlib
 import shutil
 import subprocess
+import time
 
 import pytest
 
 import guest as vm
 import nvmet
-from exports import wait_until
 from pollux.pytest_plugin import free_port
 
 BUILD = pathlib.Path(os.environ.get("POLLUX_BUILD") or pathlib.Path(__file__).parents[2] / "build").resolve()
 NQN = "nqn.2024-01.io.example:linux"
 SECONDS_MAX = 300
+
+
+def wait_until(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not (value := condition()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return value
 
 
 class Linux:
