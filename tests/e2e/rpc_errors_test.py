@@ -49,10 +49,10 @@ def some_value(parameter):
     """A value that decodes."""
     if parameter.fields is not None:
         value = {one.name: some_value(one) for one in parameter.fields if one.required}
-    elif "|" in parameter.type:
-        value = parameter.type.partition("|")[0]
     else:
-        value = {"int": 1, "str": "x", "bool": True, "float": 1.5, "any JSON": {}}[parameter.type]
+        # An enumeration is known by its words.
+        word = parameter.type.partition("|")[0]
+        value = {"int": 1, "str": "x", "bool": True, "float": 1.5, "any JSON": {}}.get(word, word)
     return [value] if parameter.repeated else value
 
 
