@@ -100,7 +100,7 @@ TEST_F(IoReadWriteTest, NamespacesThatAreNotThereAreRefused) {
   AddMemoryDisk(5);
   for (const uint32_t nsid : {0u, 2u, 4u, 6u, 32u, 33u, 0x80000001u, 0xfffffffeu, 0xffffffffu}) {
     for (const uint8_t opcode : Bytes{nvme::io::kRead, nvme::io::kWrite, nvme::io::kWriteZeroes,
-                                 nvme::io::kDatasetManagement, nvme::io::kCopy}) {
+                                      nvme::io::kDatasetManagement, nvme::io::kCopy}) {
       EXPECT_ENDED_WITH(Run(Entry(opcode, nsid), 512, Pattern(512, 1)), kInvalidNamespace | kDnr);
     }
   }
