@@ -53,9 +53,10 @@ void Controller::Start(Execution& execution) {
   execution.End(kInvalidOpcode | kDnrBit);
 }
 
-void Controller::OnEvent(SubsystemEvent event, uint32_t nsid) {
+void Controller::OnEvent(SubsystemEvent event, uint32_t subject) {
   switch (event) {
     case SubsystemEvent::kNamespaceChanged: {
+      const uint32_t nsid = subject;
       if (!IsValidNsid(nsid)) return;
       const bool visible = FindVisible(nsid) != nullptr;
       // The host does not hear of what it neither saw nor sees.
@@ -65,6 +66,7 @@ void Controller::OnEvent(SubsystemEvent event, uint32_t nsid) {
       return events_.Raise(AsyncEvents::Kind::kNamespaceAttribute);
     }
     case SubsystemEvent::kAnaChanged:
+      if (subject != 0 && subject != identity_->listener_id) return;
       return events_.Raise(AsyncEvents::Kind::kAnaChange);
     case SubsystemEvent::kDiscoveryChanged:
       return events_.Raise(AsyncEvents::Kind::kDiscoveryChange);

@@ -35,7 +35,7 @@ class Controller final : private KeepAlive::Owner {
   // Any command of the admin queue but Connect. It ends through the Execution of the command.
   void Start(Execution& execution);
   // From the subsystem: what hosts are told that have asked for it.
-  void OnEvent(SubsystemEvent event, uint32_t nsid);
+  void OnEvent(SubsystemEvent event, uint32_t subject);
   // The admin queue closes: what is held (asynchronous event requests) ends.
   void Close();
 

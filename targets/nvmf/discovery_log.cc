@@ -24,9 +24,10 @@ nvme::DiscoveryLogEntry Encode(const DiscoveryEntry& entry) {
                                                : nvme::kTrtypeTcp;
   wire.adrfam = entry.address.adrfam == "IPv6" ? nvme::kAdrfamIpv6 : nvme::kAdrfamIpv4;
   wire.subtype = entry.subtype;
+  // "Not required" would make libnvme 1.3 of Linux hosts ask for TLS.
   wire.treq = entry.secure_channel
                   ? nvme::kTreqRequired
-                  : static_cast<uint8_t>(nvme::kTreqNotRequired | nvme::kTreqSqFlowControlDisable);
+                  : static_cast<uint8_t>(nvme::kTreqNotSpecified | nvme::kTreqSqFlowControlDisable);
   wire.portid = entry.port_id;
   wire.cntlid = nvme::kDynamicCntlid;
   wire.asqsz = entry.admin_depth;

@@ -70,8 +70,9 @@ void DeallocateNext(Execution& e) {
 // says beyond that, and whether the disk can do it at all, are hints.
 void OnRanges(Execution& e) {
   if (const uint16_t status = CheckRanges(e)) return e.End(status);
-  if ((e.entry().cdw11 & nvme::kDsmDeallocate) == 0 || !e.facts().unmap) return e.EndSuccess();
+  if ((e.entry().cdw11 & nvme::kDsmDeallocate) == 0) return e.EndSuccess();
   if (const uint16_t status = CheckWritable(e)) return e.End(status);
+  if (!e.facts().unmap) return e.EndSuccess();
   e.transfer.item = 0;
   DeallocateNext(e);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/check.h"
 #include "core/log.h"
 #include "targets/nvmf/listen_address.h"
 #include "targets/nvmf/names.h"
@@ -125,9 +126,9 @@ Subsystem::Listener& Subsystem::AddListener(ListenAddress address, nvme::AnaStat
   return *listeners_.back();
 }
 
-Task<void> Subsystem::Show(const Listener& listener) {
-  if (listener.id == 0) co_return;
-  const ListenerView shown{.id = listener.id,
+Task<void> Subsystem::Show(const Listener& listener, uint32_t id) {
+  if (id == 0) co_return;
+  const ListenerView shown{.id = id,
                            .states = listener.states,
                            .change_counts = listener.change_counts,
                            .change_count = listener.change_count};
@@ -135,9 +136,14 @@ Task<void> Subsystem::Show(const Listener& listener) {
   co_await views_.ForEach(show);
 }
 
-Task<void> Subsystem::ShowListener(ListenAddress address) {
+// Nobody is admitted before its states are shown everywhere, since a queue looks for them once.
+Task<void> Subsystem::OnListenerOpened(ListenAddress address, uint32_t id, ListenAddress bound) {
   const Turn::Holder held = co_await turn_.Take();
-  if (const Listener* listener = FindListener(address)) co_await Show(*listener);
+  Listener* const listener = FindListener(address);
+  CHECK(listener != nullptr);
+  if (!discovery()) co_await Show(*listener, id);
+  listener->id = id;
+  listener->address = std::move(bound);
 }
 
 Task<void> Subsystem::RemoveListener(ListenAddress address) {
@@ -177,8 +183,8 @@ Task<Status> Subsystem::SetAnaState(ListenAddress address, nvme::AnaState state,
   }
   if (changed) {
     ++listener->change_count;
-    co_await Show(*listener);
-    co_await views_.Tell(SubsystemEvent::kAnaChanged);
+    co_await Show(*listener, listener->id);
+    if (listener->id != 0) co_await views_.Tell(SubsystemEvent::kAnaChanged, listener->id);
   }
   co_return OkStatus();
 }
@@ -191,7 +197,7 @@ Task<void> Subsystem::CountChange(std::set<uint32_t> groups) {
       if (group < listener->change_counts.size()) ++listener->change_counts[group];
     }
     ++listener->change_count;
-    co_await Show(*listener);
+    co_await Show(*listener, listener->id);
   }
   co_await views_.Tell(SubsystemEvent::kAnaChanged);
 }

@@ -62,8 +62,8 @@ class Subsystem {
   const std::vector<std::unique_ptr<Listener>>& listeners() const { return listeners_; }
   Status CheckNewListener(nvme::AnaState state) const;
   Listener& AddListener(ListenAddress address, nvme::AnaState state, bool secure_channel);
-  // Reactors know it from here on, by its id.
-  Task<void> ShowListener(ListenAddress address);
+  // It is open, as `bound`. Reactors know it from here on by its id, then hosts are admitted by it.
+  Task<void> OnListenerOpened(ListenAddress address, uint32_t id, ListenAddress bound);
   Task<void> RemoveListener(ListenAddress address);
   // `group` 0: all, in one change.
   Task<Status> SetAnaState(ListenAddress address, nvme::AnaState state, uint32_t group);
@@ -73,7 +73,7 @@ class Subsystem {
   bool removing = false;
 
  private:
-  Task<void> Show(const Listener& listener);
+  Task<void> Show(const Listener& listener, uint32_t id);
   Task<void> CountChange(std::set<uint32_t> groups);
 
   SubsystemSpec spec_;

@@ -102,9 +102,9 @@ void SubsystemView::RemoveListener(uint32_t id) {
   listeners_.erase(found);
 }
 
-void SubsystemView::Tell(SubsystemEvent event, uint32_t nsid) {
+void SubsystemView::Tell(SubsystemEvent event, uint32_t subject) {
   for (Queue* queue : queues_) {
-    if (queue->controller_ != nullptr) queue->controller_->OnEvent(event, nsid);
+    if (queue->controller_ != nullptr) queue->controller_->OnEvent(event, subject);
   }
 }
 

@@ -110,8 +110,9 @@ class SubsystemView {
   void SetListener(ListenerView listener);
   // To queues that came through it, and are there still, no namespace is accessible any more.
   void RemoveListener(uint32_t id);
-  // Every controller whose home this reactor is. `nsid` is of kNamespaceChanged.
-  void Tell(SubsystemEvent event, uint32_t nsid);
+  // Every controller whose home this reactor is. `subject`: the nsid of kNamespaceChanged; the id
+  // of the listener of kAnaChanged, or 0 for all of them.
+  void Tell(SubsystemEvent event, uint32_t subject);
 
   // --- By queues and controllers.
   void AddQueue(Queue& queue);

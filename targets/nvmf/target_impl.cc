@@ -203,26 +203,25 @@ Task<Status> NvmfTarget::Impl::OpenListener(Subsystem& subsystem, ListenAddress 
   CHECK(listener != nullptr);
   const Result<ResolvedAddress> resolved = Resolve(address, DefaultPortOf(subsystem));
   Status status = resolved.status();
+  uint32_t id = 0;
+  ListenAddress bound;
   if (status.ok()) {
     const auto opened = listeners.Open(subsystem.nqn(), *resolved);
     status = opened.status();
     if (opened.ok()) {
-      listener->id = (*opened)->id;
-      listener->address = (*opened)->address;
+      id = (*opened)->id;
+      bound = (*opened)->address;
     }
   }
   listener->why = status;
   CO_RETURN_IF_ERROR(status);
 
   // Whoever comes through it may also ask what else there is.
-  auto show = [id = listener->id](SubsystemView& view, size_t) {
+  auto show = [id](SubsystemView& view, size_t) {
     if (view.FindListener(id) == nullptr) view.SetListener({.id = id});
   };
   co_await discovery().views().ForEach(show);
-  if (!subsystem.discovery()) {
-    const ListenAddress bound = listener->address;
-    co_await subsystem.ShowListener(bound);
-  }
+  co_await subsystem.OnListenerOpened(address, id, bound);
   DiscoveryChanged();
   co_return OkStatus();
 }

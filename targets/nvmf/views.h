@@ -25,8 +25,8 @@ class Views {
       co_await RunOn(worker.reactor(), here);
     }
   }
-  Task<void> Tell(SubsystemEvent event, uint32_t nsid = 0) const {
-    auto tell = [event, nsid](SubsystemView& view, size_t) { view.Tell(event, nsid); };
+  Task<void> Tell(SubsystemEvent event, uint32_t subject = 0) const {
+    auto tell = [event, subject](SubsystemView& view, size_t) { view.Tell(event, subject); };
     co_await ForEach(tell);
   }
   // Takes namespaces from all reactors.
