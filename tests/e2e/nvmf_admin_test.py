@@ -1,6 +1,7 @@
 """Identify, features, log pages, events, abort, keep alive: the admin commands of our target, from outside."""
 
 import struct
+import threading
 import uuid
 
 import pytest
@@ -10,7 +11,8 @@ import nvme_tcp_host as nvme
 from exports import BLOCK, MIB, file_disk
 from nvme_tcp_host import Host
 from nvme_structures import IdentifyController, IdentifyNamespace, namespace_list
-from nvmf_exports import DISK_BLOCKS, NQN, Subsystem, wait_until
+from nvme_tcp_wire import Closed
+from nvmf_exports import DISK_BLOCKS, NQN, Subsystem, listen_address, wait_until
 
 SERIAL, MODEL = "POLLUX-0042", "A model of a test"
 MAX_NAMESPACES = 40
@@ -494,6 +496,37 @@ def test_a_namespace_moves_to_another_group(listening, subsystem):
         assert IdentifyNamespace(listening.identify(0, 5).check().data).anagrpid == 1
     finally:
         subsystem.client.nvmf_subsystem_set_ns_ana_group(NQN, 5, 5)
+
+
+def test_a_host_that_comes_as_soon_as_a_listener_is_open_sees_its_state(shared_polluxd):
+    """Hosts whose listener was away try again and again, and read the ANA log once."""
+    one = Subsystem(shared_polluxd.client, f"{NQN}-impatient", ana_reporting=True)
+    one.add_memory(1)
+    address, ended, seen = one.address, threading.Event(), set()
+
+    def come():
+        while not ended.is_set():
+            try:
+                with nvme.Controller(address, one.nqn) as controller:
+                    seen.add(groups_of(controller)[1][1].state)
+            except (OSError, Closed, nvme.CommandFailed, nvme.Terminated):
+                pass  # It is closed, or closing.
+
+    threads = [threading.Thread(target=come) for _ in range(3)]
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in range(20):
+            one.stop_listening(address)
+            shared_polluxd.client.nvmf_subsystem_add_listener(one.nqn, listen_address(*address))
+            with nvme.Controller(address, one.nqn) as controller:
+                assert groups_of(controller)[1][1].state == 1
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join(30)
+        shared_polluxd.client.nvmf_delete_subsystem(one.nqn)
+    assert seen == {1}
 
 
 # Abort, keep alive, opcodes.

@@ -8,7 +8,7 @@ import pytest
 import nvme_tcp_host as nvme
 from nvme_tcp_host import CC, CC_ENABLE, CSTS, Controller, Host, Queue
 from nvme_tcp_wire import Closed
-from nvmf_exports import NQN, Subsystem, wait_until
+from nvmf_exports import IMPATIENT, NQN, Subsystem, wait_until
 
 IN_DATA = 1 << 16  # IATTR of Connect's completion: the offset is one of the data.
 HOSTID, CNTLID, SUBNQN, HOSTNQN = 0, 16, 256, 512  # Offsets in Connect's data.
@@ -461,7 +461,7 @@ def test_ipv6(shared_polluxd):
 
 
 def test_a_host_that_keeps_silent_is_dropped_and_its_last_word_is_in_the_log(polluxd):
-    one = Subsystem(polluxd.client)
+    one = Subsystem(polluxd.client, transport=IMPATIENT)
     one.add_memory(1)
     with one.connect(kato=1000) as silent, one.connect(kato=1000) as awake:
         ended = time.monotonic() + 2.5
@@ -477,7 +477,7 @@ def test_a_host_that_keeps_silent_is_dropped_and_its_last_word_is_in_the_log(pol
 
 
 def test_any_admin_command_is_a_sign_of_life(polluxd):
-    one = Subsystem(polluxd.client)
+    one = Subsystem(polluxd.client, transport=IMPATIENT)
     with one.connect(queues=0, kato=1000) as controller:
         ended = time.monotonic() + 2.5
         while time.monotonic() < ended:
@@ -486,7 +486,7 @@ def test_any_admin_command_is_a_sign_of_life(polluxd):
 
 
 def test_the_keep_alive_timeout_is_changed_by_the_feature(polluxd):
-    one = Subsystem(polluxd.client)
+    one = Subsystem(polluxd.client, transport=IMPATIENT)
     with one.connect(queues=0) as controller:
         assert controller.get_features(nvme.KATO).check().dw0 == 0
         controller.set_features(nvme.KATO, 1000).check()

@@ -15,7 +15,7 @@ import nvme_tcp_wire as wire
 from exports import BLOCK, wait_until
 from nvme_tcp_host import DISCOVERY_NQN, Controller, Host, Queue
 from nvme_tcp_wire import C2H_TERM, COMMAND, HEADER_LENGTH, Closed, Wire, common_header
-from nvmf_exports import NQN, Bystander, Subsystem
+from nvmf_exports import IMPATIENT, NQN, Bystander, Subsystem
 
 ANSWER_SECONDS = 5
 TYPES = sorted(HEADER_LENGTH)
@@ -24,7 +24,7 @@ CAPSULE = 8192
 
 @pytest.fixture(scope="module")
 def subsystem(shared_polluxd):
-    one = Subsystem(shared_polluxd.client)
+    one = Subsystem(shared_polluxd.client, transport=IMPATIENT)
     one.add_memory(1)
     return one
 

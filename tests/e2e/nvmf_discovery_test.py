@@ -44,6 +44,7 @@ def test_an_entry_tells_how_to_connect(subsystem):
     assert (entry.trtype, entry.adrfam, entry.subtype) == (TCP, IPV4, NVM)
     assert (entry.traddr, entry.trsvcid) == (host, str(port))
     assert entry.cntlid == nvme.DYNAMIC and entry.asqsz >= 32
+    assert entry.treq & 3 == 0, "libnvme takes even \"TLS is not required\" for a wish"
     with nvme.Controller((entry.traddr, int(entry.trsvcid)), entry.subnqn) as controller:
         assert controller.keep_alive().status in (0, nvme.KATO_INVALID)
 

@@ -8,6 +8,8 @@ from pollux.pytest_plugin import free_port
 
 NQN = "nqn.2024-01.io.pollux:disk"
 DISK_BLOCKS = 8 * MIB // BLOCK
+# A transport whose hosts may have keep alive timeouts of a second.
+IMPATIENT = {"kas": 10, "min_kato": 1000}
 
 
 def listen_address(host, port):

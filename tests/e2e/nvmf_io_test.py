@@ -1,6 +1,7 @@
 """Reads, writes and the other I/O commands of our target, from outside: their data and every status."""
 
 import os
+import random
 import struct
 import threading
 
@@ -19,13 +20,22 @@ TRANSFER_MAX = 128 * KIB
 NSID, NSID_4K, NSID_NULL = 1, 2, 3
 
 
-@pytest.fixture(scope="module")
-def subsystem(shared_polluxd):
-    one = Subsystem(shared_polluxd.client)
-    one.add_memory(NSID)
-    one.add_memory(NSID_4K, blocks=1024, block=4096)
-    one.add(shared_polluxd.client.bdev_null_create("Null0", 2048, BLOCK), NSID_NULL)
-    return one
+@pytest.fixture(scope="module", params=["memory", "file"])
+def subsystem(shared_polluxd, tmp_path_factory, request):
+    """A memory disk lends its memory to the network; a file is read and written through buffers."""
+    client, one = shared_polluxd.client, Subsystem(shared_polluxd.client)
+    one.null = client.bdev_null_create(f"Null-{request.param}", 2048, BLOCK)
+    if request.param == "memory":
+        one.add_memory(NSID)
+        one.add_memory(NSID_4K, blocks=1024, block=4096)
+    else:
+        directory = tmp_path_factory.mktemp("disks")
+        one.add(file_disk(client, directory / "disk.img", DISK_BLOCKS * BLOCK), NSID)
+        (directory / "disk4k.img").write_bytes(bytes(1024 * 4096))
+        one.add(client.bdev_aio_create(str(directory / "disk4k.img"), "File4K", 4096), NSID_4K)
+    one.add(one.null, NSID_NULL)
+    yield one
+    client.nvmf_delete_subsystem(one.nqn)
 
 
 @pytest.fixture
@@ -727,3 +737,51 @@ def test_statistics_count_commands(shared_polluxd, controller):
     groups = shared_polluxd.client.nvmf_get_stats()["poll_groups"]
     assert sum(one["current_admin_qpairs"] for one in groups) >= 1
     assert sum(one["current_io_qpairs"] for one in groups) >= 2
+
+
+# Everything at once, against a model of the disk.
+
+
+def random_command(rng, model, kinds, taken):
+    """One that touches no block of another in `taken`: (first block, blocks, entry, data), or None. What it
+    does is done to the model."""
+    blocks = rng.choice([1, 2, 7, 8, 16, 17, 32, 64, 100, 256])
+    lba = rng.randrange(len(model) // BLOCK - blocks)
+    if any(lba < end and begin < lba + blocks for begin, end in taken):
+        return None
+    taken.append((lba, lba + blocks))
+    kind = rng.choice(kinds)
+    data = rng.randbytes(blocks * BLOCK) if kind == "write" else bytes(blocks * BLOCK)
+    model[lba * BLOCK : (lba + blocks) * BLOCK] = data
+    if kind == "write":
+        return lba, blocks, nvme.lba_entry(nvme.WRITE, NSID, lba, blocks), data
+    if kind == "write zeroes":
+        flags = rng.choice([0, nvme.DEALLOCATE])
+        return lba, blocks, nvme.lba_entry(nvme.WRITE_ZEROES, NSID, lba, blocks, flags), b""
+    ranges = struct.pack("<IIQ", 0, blocks, lba)
+    return lba, blocks, nvme.entry(nvme.DSM, NSID, cdw11=4), ranges
+
+
+@pytest.mark.parametrize("kinds", [("write",), ("write", "write zeroes"), ("write", "write zeroes", "deallocate")], ids=len)
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_many_at_once_leave_what_a_model_of_the_disk_says(polluxd, tmp_path, kind, kinds):
+    one = Subsystem(polluxd.client)
+    if kind == "file":
+        one.add(file_disk(polluxd.client, tmp_path / "disk.img", 8 * MIB), NSID)
+    else:
+        one.add_memory(NSID)
+    rng, model = random.Random(3), bytearray(8 * MIB)
+    with one.connect(depth=64) as controller:
+        queue = controller.queues[0]
+        if IdentifyNamespace(controller.identify(0, NSID).check().data).dlfeat & 7 != 1:
+            kinds = tuple(kind for kind in kinds if kind != "deallocate")  # Nobody knows what is there then.
+        for _ in range(60):
+            taken = []
+            commands = [random_command(rng, model, kinds, taken) for _ in range(16)]
+            commands = [command for command in commands if command]
+            cids = [queue.submit(sqe, data, in_capsule=rng.choice([None, False])) for _, _, sqe, data in commands]
+            assert all(done.ok for done in queue.wait_all(cids))
+            for lba, blocks, _, _ in commands:
+                assert controller.read(NSID, lba, blocks) == model[lba * BLOCK : (lba + blocks) * BLOCK]
+        for lba in range(0, len(model) // BLOCK, 256):
+            assert controller.read(NSID, lba, 256) == model[lba * BLOCK : (lba + 256) * BLOCK]
