@@ -38,7 +38,7 @@ TEST(DiscoveryLogPage, HasAnEntryPerRecord) {
   EXPECT_EQ(log[1024], 3);      // TCP
   EXPECT_EQ(log[1025], 2);      // IPv6
   EXPECT_EQ(log[1026], 2);      // NVM
-  EXPECT_EQ(log[1027] & 3, 2);  // No TLS.
+  EXPECT_EQ(log[1027] & 3, 0);  // Nothing is said of TLS: see discovery_log.cc.
   EXPECT_EQ(U16(log, 1028), 3);
   EXPECT_EQ(U16(log, 1030), 0xffff);
   EXPECT_EQ(U16(log, 1032), 128);
