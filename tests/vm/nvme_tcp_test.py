@@ -319,7 +319,7 @@ def test_a_feature_is_set(disk, linux):
 
     def events():
         told = linux.nvme(f"get-feature /dev/{name} -f 0xb")
-        return int(re.search(r"0x([0-9a-f]+)\s*$", told, re.IGNORECASE)[1], 16)
+        return int(re.search(r"value:\s*(?:0x)?([0-9a-f]+)", told, re.IGNORECASE)[1], 16)
 
     assert events() & 0x100
     linux.nvme(f"set-feature /dev/{name} -f 0xb -v {events() & ~0x100:#x}")
