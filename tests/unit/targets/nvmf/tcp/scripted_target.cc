@@ -147,6 +147,7 @@ void Command::Abandon() { ScriptedTarget::current->heard[this].abandoned = true;
 AsyncEvents::~AsyncEvents() = default;
 Controller::~Controller() = default;
 void Controller::OnSilence(uint64_t) {}
+void KeepAlive::OnTimer() {}
 SubsystemView::~SubsystemView() = default;
 Worker::Worker(Environment environment) : environment_(environment) {}
 Worker::~Worker() { CHECK(queues_.empty()); }
