@@ -91,9 +91,11 @@ function(pollux_binary name source)
   endforeach()
 endfunction()
 
-# pollux_test(FOLDER [LINKS PACKAGE...]): tests/unit/FOLDER/*_test.cc, one program per folder.
+# pollux_test(FOLDER [ALONE] [LINKS PACKAGE...]): tests/unit/FOLDER/*_test.cc, one program per folder.
+# ALONE: without the folders that it uses. LINKS then names those that are wanted; the tests have bodies
+# of their own for what they use of the others.
 function(pollux_test folder)
-  cmake_parse_arguments(ARG "" "" "LINKS" ${ARGN})
+  cmake_parse_arguments(ARG "ALONE" "" "LINKS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/unit/${folder}/*.cc)
   if(NOT sources)
     return()
@@ -101,7 +103,12 @@ function(pollux_test folder)
   pollux_target_name(${folder} target)
   add_executable(${target}_test ${sources})
   target_compile_options(${target}_test PRIVATE ${POLLUX_WARNINGS})
-  target_link_libraries(${target}_test PRIVATE ${target} ${ARG_LINKS} GTest::gmock GTest::gtest
+  set(library ${target})
+  if(ARG_ALONE)
+    set(library $<TARGET_FILE:${target}>)
+    add_dependencies(${target}_test ${target})
+  endif()
+  target_link_libraries(${target}_test PRIVATE ${library} ${ARG_LINKS} GTest::gmock GTest::gtest
                                                GTest::gtest_main)
   add_test(NAME ${target} COMMAND ${target}_test)
   set_tests_properties(${target} PROPERTIES TIMEOUT 300)
