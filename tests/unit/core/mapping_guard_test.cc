@@ -162,9 +162,13 @@ TEST_F(LostMemoryTest, IsZerosAsAWhole) {
 }
 
 TEST_F(LostMemoryTest, MayBeLongerThanAllMemory) {
-  Map(size_t{8} << 40);
+  // As much as there are addresses for: under the thread sanitizer that is less than 2 TiB.
+  for (size_t bytes = size_t{8} << 40; begin_ == nullptr && bytes >= size_t{64} << 30; bytes /= 2) {
+    Map(bytes);
+  }
+  ASSERT_NE(begin_, nullptr);
   Shorten(0);
-  EXPECT_EQ(At((size_t{8} << 40) - 1), 0);
+  EXPECT_EQ(At(bytes_ - 1), 0);
   EXPECT_EQ(At(0), 0);
 }
 
