@@ -19,6 +19,7 @@
 #include "core/unique_fd.h"
 #include "drivers/nvme/nvme.h"
 #include "drivers/nvme/queue_wire.h"
+#include "drivers/nvme/tcp_command.h"
 
 namespace pollux::nvme {
 
@@ -90,37 +91,7 @@ class TcpQueue final : public QueueWire {
   bool PrepareSleep() override;
 
  private:
-  // A command that the target has, or is being sent. One for each slot of the queue pair: the low
-  // bits of an identifier are its number. Slot 0 and the last are not the queue pair's: they are
-  // ICReq's and Connect's.
-  struct Command {
-    // What is sent for it next, or being sent: a header with what follows it up to the data, then
-    // [data_at, data_at + data_bytes) of its data, then a digest.
-    std::array<std::byte, 128> header;
-    uint32_t header_bytes, data_at, data_bytes;
-    uint32_t sent;  // Of all that.
-    Le32 digest;
-    bool digested;
-    Command* next;  // That is to be sent after it.
-
-    uint16_t cid;
-    uint8_t opc;
-    bool busy = false;     // The target owes an answer.
-    bool queued = false;   // It is in the list of what is to be sent.
-    bool reads, writes;    // Its direction, when it has data.
-    bool last_came;        // All data that the target means to send.
-    bool damaged;          // A data digest was wrong.
-    bool asked;            // An R2T is being answered.
-    uint16_t ttag;         // Of the R2T.
-    uint32_t bytes;        // Its data.
-    uint32_t received;     // Of a read.
-    uint32_t given;        // Of a write: asked for so far, or sent with the command.
-    uint32_t asked_until;  // The end of what the R2T asked for.
-
-    SglDescriptor one;  // Its data, when that is one piece.
-    const SglDescriptor* pieces;
-    uint32_t piece_count;
-  };
+  static constexpr uint16_t kConnectCid = 0xffff;
 
   void Enter(State next) { state_ = next; }
   void Break(Status why);
@@ -131,16 +102,20 @@ class TcpQueue final : public QueueWire {
 
   // Sending.
   void Take(const SubmissionEntry& entry);
-  void BuildCapsule(Command& command, const SubmissionEntry& entry);
-  void BuildData(Command& command);
-  void FinishHeader(Command& command, size_t hlen, uint8_t flags);
-  void Enqueue(Command& command);
+  void BuildCapsule(TcpCommand& command, const SubmissionEntry& entry);
+  void BuildData(TcpCommand& command);
+  void FinishHeader(TcpCommand& command, size_t hlen, uint8_t flags);
+  void Enqueue(TcpCommand& command) {
+    command.sent = 0;
+    command.queued = true;
+    command.next = nullptr;
+    (last_ == nullptr ? first_ : last_->next) = &command;
+    last_ = &command;
+  }
   void Flush();
   size_t Gather(std::span<iovec> parts) const;
   void Sent(size_t bytes);
-  void WholePduSent(Command& command);
-  template <typename Visit>
-  static void ForPieces(const Command& command, uint32_t at, uint32_t bytes, Visit visit);
+  void WholePduSent(TcpCommand& command);
 
   // Receiving.
   void Receive();
@@ -153,8 +128,12 @@ class TcpQueue final : public QueueWire {
   void OnDataEnd(bool digest_ok);
   void OnR2T(const nvme_tcp::Pdu& pdu);
   void OnTermReq(const nvme_tcp::Pdu& pdu);
-  Command* Find(uint16_t cid);
-  void Complete(Command& command, pollux_nvme_completion completion);
+  // The command that an identifier names; null: none that has begun and not ended.
+  TcpCommand* Find(uint16_t cid) {
+    TcpCommand& command = commands_[cid & commands_mask_];
+    return command.busy && command.cid == cid ? &command : nullptr;
+  }
+  void Complete(TcpCommand& command, pollux_nvme_completion completion);
   void Post(uint16_t cid, pollux_nvme_completion completion);
 
   void OnConnected();
@@ -163,7 +142,7 @@ class TcpQueue final : public QueueWire {
 
   const Parts parts_;
   const uint32_t commands_mask_;
-  const std::unique_ptr<Command[]> commands_;
+  const std::unique_ptr<TcpCommand[]> commands_;
   State state_ = State::kClosed;
   UniqueFd socket_;
   std::optional<nvme_tcp::PduReader> reader_;
@@ -177,13 +156,13 @@ class TcpQueue final : public QueueWire {
   uint32_t in_capsule_bytes_ = 8192;
 
   // What is to be sent, in order.
-  Command* first_ = nullptr;
-  Command* last_ = nullptr;
+  TcpCommand* first_ = nullptr;
+  TcpCommand* last_ = nullptr;
   bool blocked_ = false;         // The socket took no more.
   bool hears_writable_ = false;  // The set is told of it.
 
   // Of the data that streams: whose it is, and where the rest goes.
-  Command* streaming_ = nullptr;
+  TcpCommand* streaming_ = nullptr;
   bool streaming_success_ = false;
 
   uint16_t sq_head_ = 0;
