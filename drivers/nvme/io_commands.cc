@@ -122,10 +122,24 @@ bool KeepsMetadata(const Namespace& ns, uint32_t flags) {
   return 0;
 }
 
+// One piece of memory that holds just the blocks, no metadata, no flags.
+inline bool IsPlain(const Namespace& ns, size_t bytes, uint64_t lba, uint32_t blocks) {
+  uint64_t behind = 0;
+  return blocks - 1 < ns.plain_blocks_max() && bytes == uint64_t{blocks} * ns.data_block_bytes() &&
+         !__builtin_sub_overflow(ns.blocks(), lba, &behind) && blocks <= behind;
+}
+
 template <const Kind& kKind>
 [[gnu::noinline]] int TransferOnePiece(QueuePair& queue, const Namespace& ns,
                                        pollux_nvme_request& request, void* data, size_t bytes,
                                        uint64_t lba, uint32_t blocks) {
+  SubmissionEntry& entry = queue.next_entry();
+  if (queue.AdmitPlainOverWire() && IsPlain(ns, bytes, lba, blocks) &&
+      queue.PointToPieceOverWire(entry, data, bytes)) {
+    Write(entry, kKind.opc, 0, ns.nsid(), lba, blocks - 1, 0);
+    queue.CommitPlain(request, entry);
+    return 0;
+  }
   const iovec piece = {data, bytes};
   pollux_nvme_io io{};
   io.lba = lba;
@@ -140,10 +154,7 @@ template <const Kind& kKind>
 template <const Kind& kKind>
 inline int Transfer(QueuePair& queue, const Namespace& ns, pollux_nvme_request& request, void* data,
                     size_t bytes, uint64_t lba, uint32_t blocks) {
-  uint64_t behind = 0;
-  const bool plain = queue.AdmitPlain() && blocks - 1 < ns.plain_blocks_max() &&
-                     bytes == uint64_t{blocks} * ns.data_block_bytes() &&
-                     !__builtin_sub_overflow(ns.blocks(), lba, &behind) && blocks <= behind;
+  const bool plain = queue.AdmitPlain() && IsPlain(ns, bytes, lba, blocks);
   SubmissionEntry& entry = queue.next_entry();
   if (!plain || !queue.PointToPlain(entry, data, bytes)) [[unlikely]] {
     return TransferOnePiece<kKind>(queue, ns, request, data, bytes, lba, blocks);

@@ -155,8 +155,10 @@ void QueuePair::Commit(pollux_nvme_request& request, SubmissionEntry& entry) {
 }
 
 void QueuePair::SetFloor() {
-  const bool closer = first_fused_ != nullptr || injections_ != nullptr || wire_ != nullptr;
-  plain_floor_ = closer ? free_ + depth_ : free_;
+  Slot** const none = free_ + depth_;
+  Slot** const floor = first_fused_ != nullptr || injections_ != nullptr ? none : free_;
+  plain_floor_ = wire_ == nullptr ? floor : none;
+  wire_floor_ = wire_ == nullptr ? none : floor;
 }
 
 void QueuePair::Inject(Slot& slot, SubmissionEntry& entry) {

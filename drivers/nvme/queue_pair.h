@@ -127,7 +127,18 @@ class alignas(64) QueuePair {
   bool PointToPlain(SubmissionEntry& entry, const void* data, uint64_t bytes) const {
     return PointToTwoPages(entry, view_, page_bytes_, data, bytes);
   }
-  // After AdmitPlain().
+  // Over a wire, which takes any piece as one SGL descriptor.
+  bool AdmitPlainOverWire() const {
+    return gate_.load(std::memory_order_acquire) == Gate::kOpen && free_top_ > wire_floor_;
+  }
+  bool PointToPieceOverWire(SubmissionEntry& entry, const void* data, uint64_t bytes) const {
+    uint64_t address = 0;
+    if (!view_.TranslateNear(data, bytes, address)) return false;
+    entry.prp1 = address;
+    entry.prp2 = bytes | uint64_t{kSglDataBlock} << 56;
+    return true;
+  }
+  // After AdmitPlain() or AdmitPlainOverWire().
   void CommitPlain(pollux_nvme_request& request, SubmissionEntry& entry) {
     Slot& slot = **--free_top_;
     const uint32_t tag = slot.next_tag;
@@ -285,7 +296,8 @@ class alignas(64) QueuePair {
   alignas(64) CompletionEntry* const cq_;
   const CompletionEntry* const cq_end_;
   QueueWire* const wire_;
-  Slot** free_;  // Its beginning.
+  Slot** free_;        // Its beginning.
+  Slot** wire_floor_;  // As plain_floor_, over a wire.
   Parts parts_;
   UniqueFd bell_;  // In the set of event_fd: rung by the control thread.
   std::unique_ptr<SlotLine[]> slot_lines_;
