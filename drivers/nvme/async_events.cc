@@ -4,6 +4,7 @@
 
 #include "core/check.h"
 #include "core/clock.h"
+#include "core/spec/nvmf_spec.h"
 
 namespace pollux::nvme {
 namespace {
@@ -31,6 +32,8 @@ pollux_nvme_event DescribeNotice(uint32_t dw0) {
       return Event(POLLUX_NVME_EVENT_NAMESPACE_ANA_CHANGED, dw0, "the access states changed");
     case async_event::kNoticeZoneChanged:
       return Event(POLLUX_NVME_EVENT_ZONES_CHANGED, dw0, "zones of a namespace changed");
+    case async_event::kNoticeDiscoveryChanged:
+      return Event(POLLUX_NVME_EVENT_DISCOVERY_CHANGED, dw0, "the discovery log page changed");
     default:
       return Event(POLLUX_NVME_EVENT_OTHER, dw0, "the device gave notice of something");
   }
@@ -86,7 +89,10 @@ uint32_t AsyncEvents::Take() {
   return dw0;
 }
 
-uint32_t AsyncEvents::Configuration(uint32_t oaes) { return kCriticalWarnings | (oaes & kNotices); }
+uint32_t AsyncEvents::Configuration(uint32_t oaes, bool discovery) {
+  if (discovery) return oaes & async_event::kEnableDiscoveryChange;
+  return kCriticalWarnings | (oaes & kNotices);
+}
 
 pollux_nvme_event AsyncEvents::Describe(uint32_t dw0) {
   const uint32_t information = async_event::kInformation.Get(dw0);

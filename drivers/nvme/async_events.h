@@ -33,8 +33,9 @@ class AsyncEvents {
   // Dword 0 of the next event's completion.
   uint32_t Take();
 
-  // Of Set Features, Asynchronous Event Configuration: what we want of what the device can.
-  static uint32_t Configuration(uint32_t oaes);
+  // Of Set Features, Asynchronous Event Configuration: what we want of what the device can. A
+  // discovery controller knows its own notice alone, and may refuse all when more is asked for.
+  static uint32_t Configuration(uint32_t oaes, bool discovery);
   // What the event means to the user, without nsid; its `text` is a literal.
   static pollux_nvme_event Describe(uint32_t dw0);
   // Whether reading the page is ours: until it is read the device keeps silent about the like

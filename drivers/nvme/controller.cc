@@ -64,7 +64,8 @@ NvmeController::NvmeController(NvmeHost& host, const Transport::Maker& make_tran
           },
           [this](const std::string& text) { Log(LOG_WARNING, text); }),
       events_(admin_),
-      keep_alive_(admin_) {}
+      keep_alive_(admin_),
+      discovery_reading_(*this) {}
 
 NvmeController::~NvmeController() {
   CHECK(!live_.has_value() || state_ == POLLUX_NVME_STATE_DETACHED,

@@ -8,6 +8,7 @@
 #include "core/task.h"
 #include "drivers/nvme/admin.h"
 #include "drivers/nvme/async_events.h"
+#include "drivers/nvme/discovery_reading.h"
 #include "drivers/nvme/identify.h"
 #include "drivers/nvme/injections.h"
 #include "drivers/nvme/keep_alive.h"
@@ -75,6 +76,7 @@ class NvmeController : private Transport::User {
   Namespaces& namespaces() { return namespaces_; }
   Queues& queues() { return queues_; }
   AdminQueue& admin() { return admin_; }
+  DiscoveryReading& discovery_reading() { return discovery_reading_; }
 
   Result<pollux_nvme_queue*> TakeQueue(int index);
 
@@ -157,6 +159,7 @@ class NvmeController : private Transport::User {
   Namespaces namespaces_;
   AsyncEvents events_;
   KeepAlive keep_alive_;
+  DiscoveryReading discovery_reading_;
   std::shared_ptr<const Injections> injections_;
   // Last, so that they end first.
   std::optional<Task<void>> attend_;

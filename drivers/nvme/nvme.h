@@ -184,6 +184,7 @@ enum pollux_nvme_event_type {
   POLLUX_NVME_EVENT_OTHER,                 /* value: dword 0 of the event's completion. */
   POLLUX_NVME_EVENT_TIMEOUT,               /* A command timed out; value: queue << 16 | CID. */
   POLLUX_NVME_EVENT_STATE,                 /* value: enum pollux_nvme_state. */
+  POLLUX_NVME_EVENT_DISCOVERY_CHANGED,     /* Read the discovery log page. */
 };
 
 struct pollux_nvme_event {
@@ -754,6 +755,50 @@ int pollux_nvme_firmware_update(struct pollux_nvme_controller* controller, const
                                 size_t bytes, uint8_t slot, uint8_t action,
                                 struct pollux_nvme_completion* completion);
 
+/* ================================================================================ Discovery
+ *
+ * A discovery controller (subnqn "") has no namespaces and no I/O queues. It tells which subsystems
+ * are where, in its discovery log page, and with an event when that has changed, as long as it is
+ * attached and keep alive is not switched off. Base §3.1.2.3, §5.16.1.23. Control thread.
+ */
+enum pollux_nvme_subsystem_type {
+  POLLUX_NVME_SUBSYSTEM_REFERRAL = 1, /* Another discovery service. */
+  POLLUX_NVME_SUBSYSTEM_NVM = 2,
+  POLLUX_NVME_SUBSYSTEM_CURRENT_DISCOVERY = 3, /* The service that was asked. */
+};
+
+/* One entry. Base figure 265. */
+struct pollux_nvme_discovery_entry {
+  /* To attach to; its trtype is 0 where this driver cannot, and `unusable` says why not. */
+  struct pollux_nvme_transport_id id;
+  const char* unusable;            /* A literal, or null. */
+  uint8_t trtype, adrfam, subtype; /* As they are in the page: trtype 1 RDMA, 2 FC, 3 TCP. */
+  uint8_t treq, tsas;              /* tsas: its first byte, for TCP the security type. */
+  uint16_t portid, cntlid, asqsz, eflags;
+  /* Without padding. What is in them is the peer's: see to it before it is printed. */
+  char trsvcid[33], traddr[257], subnqn[257];
+};
+struct pollux_nvme_discovery_log {
+  uint64_t generation; /* GENCTR. */
+  uint32_t count;
+  const struct pollux_nvme_discovery_entry* entries;
+};
+
+/* Begins to read the page: as one that did not change meanwhile. `on_read` is called once, inside
+ * pollux_nvme_controller_poll(), with the log, valid during the call; or with null and a negative
+ * errno, and its text: -EFBIG more than 4096 entries; -EPROTO a record format that is not known;
+ * -ESTALE it never stood still; -EIO the controller refused, or was reset. Errors: -EBUSY a reading
+ * is under way; -ENOTSUP no discovery controller; -ENOMEM; as of pollux_nvme_admin(). */
+int pollux_nvme_discovery_read(struct pollux_nvme_controller* controller,
+                               void (*on_read)(void* context, int error,
+                                               const struct pollux_nvme_discovery_log* log),
+                               void* context);
+/* The same, and waits; a negative errno is returned too. */
+int pollux_nvme_discovery_read_wait(struct pollux_nvme_controller* controller,
+                                    void (*on_read)(void* context, int error,
+                                                    const struct pollux_nvme_discovery_log* log),
+                                    void* context);
+
 /* ================================================================================ Error injection
  *
  * For tests of what is above the driver. Control thread; takes effect at each queue's next poll.
@@ -817,6 +862,24 @@ struct QueueDeleter {
   void operator()(pollux_nvme_queue* queue) const { pollux_nvme_queue_return(queue); }
 };
 using Queue = std::unique_ptr<pollux_nvme_queue, QueueDeleter>;
+
+/* Who waits for a discovery log. It outlives the reading. */
+class DiscoveryReader {
+ public:
+  /* `log` is null after an error. */
+  virtual void OnDiscoveryLog(int error, const pollux_nvme_discovery_log* log) = 0;
+  int Read(pollux_nvme_controller* controller) {
+    return pollux_nvme_discovery_read(controller, &DiscoveryReader::Call, this);
+  }
+
+ protected:
+  ~DiscoveryReader() = default;
+
+ private:
+  static void Call(void* reader, int error, const pollux_nvme_discovery_log* log) {
+    static_cast<DiscoveryReader*>(reader)->OnDiscoveryLog(error, log);
+  }
+};
 
 /* DMA-able memory of a host. */
 struct MemoryDeleter {

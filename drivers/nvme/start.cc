@@ -237,7 +237,7 @@ Task<Status> NvmeController::SetUpQueues(bool first) {
 }
 
 Task<Status> NvmeController::SetUpEvents() {
-  const uint32_t wanted = AsyncEvents::Configuration(facts_.info.oaes);
+  const uint32_t wanted = AsyncEvents::Configuration(facts_.info.oaes, facts_.discovery);
   const Completion set = co_await SetFeature(feature::kAsyncEventConfiguration, wanted);
   if (!pollux_nvme_ok(set)) {
     CO_RETURN_IF_ERROR(Tolerate(CommandFailed("Asynchronous Event Configuration", set)));

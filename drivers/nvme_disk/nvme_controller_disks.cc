@@ -406,6 +406,7 @@ void NvmeControllerDisks::Handle(const SavedEvent& event) {
     case POLLUX_NVME_EVENT_FIRMWARE_ACTIVATION:
     case POLLUX_NVME_EVENT_SANITIZE:
     case POLLUX_NVME_EVENT_ZONES_CHANGED:
+    case POLLUX_NVME_EVENT_DISCOVERY_CHANGED:
     case POLLUX_NVME_EVENT_OTHER:
       LogNotice("nvme", "%s: %s", name(), Printable(event.text));
       return;
