@@ -221,10 +221,10 @@ Task<Result<v1::FrameworkGetReactorsResponse>> FrameworkHandlers::GetReactors(
 Task<Result<v1::FrameworkGetPciDevicesResponse>> FrameworkHandlers::GetPciDevices(
     v1::FrameworkGetPciDevicesRequest) {
   std::map<std::string, int> numa_nodes;  // By address.
-  for (NvmeControllerDisks* controller : appliance_.nvme().attached()) {
-    const pollux_nvme_transport_id& id = controller->attachment().id;
+  for (const NvmePath* path : appliance_.nvme().attached()) {
+    const pollux_nvme_transport_id& id = path->attachment().id;
     if (id.trtype != POLLUX_NVME_TRANSPORT_PCIE) continue;
-    numa_nodes[id.traddr] = controller->info().numa_node;
+    numa_nodes[id.traddr] = path->info().numa_node;
   }
   v1::FrameworkGetPciDevicesResponse response;
   for (const auto& [address, numa_node] : numa_nodes) {

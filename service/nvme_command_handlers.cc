@@ -110,6 +110,18 @@ Result<std::string> ReadImage(const std::string& filename) {
   return image;
 }
 
+// One path after the other, so that the others take the I/O meanwhile. The first error ends it. A
+// path that is removed meanwhile is waited for until it has nothing to do with this.
+Task<Status> ForAll(std::vector<NvmePath*> paths, Task<Status> (NvmePath::*step)()) {
+  std::vector<std::unique_ptr<NvmePath::Use>> uses;
+  for (NvmePath* path : paths) uses.push_back(std::make_unique<NvmePath::Use>(*path));
+  for (NvmePath* path : paths) {
+    Task<Status> one = (path->*step)();
+    CO_RETURN_IF_ERROR(co_await one);
+  }
+  co_return OkStatus();
+}
+
 }  // namespace
 
 void NvmeCommandHandlers::Bind(rpc::Dispatcher& dispatcher) {
@@ -125,46 +137,53 @@ void NvmeCommandHandlers::Bind(rpc::Dispatcher& dispatcher) {
 }
 
 template <typename Request>
-Result<NvmeControllerDisks*> NvmeCommandHandlers::FindPath(const Request& request) const {
-  ASSIGN_OR_RETURN(NvmeControllerDisks * controller, appliance_.nvme().Find(request.name()));
-  if (request.has_cntlid() && request.cntlid() != controller->info().cntlid) {
+Result<std::vector<NvmePath*>> NvmeCommandHandlers::PathsOf(const Request& request) const {
+  ASSIGN_OR_RETURN(const NvmeSubsystem* subsystem, appliance_.nvme().Find(request.name()));
+  std::vector<NvmePath*> paths = subsystem->usable_paths();
+  if (!request.has_cntlid()) return paths;
+  std::erase_if(paths,
+                [&request](NvmePath* path) { return path->info().cntlid != request.cntlid(); });
+  if (paths.empty()) {
     return ErrorOfField(ENODEV, "cntlid", std::to_string(request.cntlid()),
                         "the controller has no path with this number");
   }
-  return controller;
+  return paths;
+}
+
+Result<NvmePath*> NvmeCommandHandlers::FirstPath(const std::string& name) const {
+  ASSIGN_OR_RETURN(const NvmeSubsystem* subsystem, appliance_.nvme().Find(name));
+  return subsystem->first_path();
 }
 
 Task<Result<v1::BdevNvmeResetControllerResponse>> NvmeCommandHandlers::Reset(
     v1::BdevNvmeResetControllerRequest request) {
-  ASSIGN_OR_CO_RETURN(NvmeControllerDisks * controller, FindPath(request));
-  CO_RETURN_IF_ERROR(co_await controller->Reset());
+  ASSIGN_OR_CO_RETURN(const std::vector<NvmePath*> paths, PathsOf(request));
+  CO_RETURN_IF_ERROR(co_await ForAll(paths, &NvmePath::Reset));
   co_return Done<v1::BdevNvmeResetControllerResponse>();
 }
 
 Task<Result<v1::BdevNvmeEnableControllerResponse>> NvmeCommandHandlers::Enable(
     v1::BdevNvmeEnableControllerRequest request) {
-  ASSIGN_OR_CO_RETURN(NvmeControllerDisks * controller, FindPath(request));
-  if (controller->state() == POLLUX_NVME_STATE_READY) {
-    co_return ErrorOfField(EALREADY, "name", request.name(), "it is enabled");
-  }
-  CO_RETURN_IF_ERROR(co_await controller->Enable());
+  ASSIGN_OR_CO_RETURN(std::vector<NvmePath*> paths, PathsOf(request));
+  std::erase_if(paths, [](NvmePath* path) { return path->state() == POLLUX_NVME_STATE_READY; });
+  if (paths.empty()) co_return ErrorOfField(EALREADY, "name", request.name(), "it is enabled");
+  CO_RETURN_IF_ERROR(co_await ForAll(paths, &NvmePath::Enable));
   co_return Done<v1::BdevNvmeEnableControllerResponse>();
 }
 
 Task<Result<v1::BdevNvmeDisableControllerResponse>> NvmeCommandHandlers::Disable(
     v1::BdevNvmeDisableControllerRequest request) {
-  ASSIGN_OR_CO_RETURN(NvmeControllerDisks * controller, FindPath(request));
-  if (controller->state() == POLLUX_NVME_STATE_DISABLED) {
-    co_return ErrorOfField(EALREADY, "name", request.name(), "it is disabled");
-  }
-  CO_RETURN_IF_ERROR(co_await controller->Disable());
+  ASSIGN_OR_CO_RETURN(std::vector<NvmePath*> paths, PathsOf(request));
+  std::erase_if(paths, [](NvmePath* path) { return path->state() == POLLUX_NVME_STATE_DISABLED; });
+  if (paths.empty()) co_return ErrorOfField(EALREADY, "name", request.name(), "it is disabled");
+  CO_RETURN_IF_ERROR(co_await ForAll(paths, &NvmePath::Disable));
   co_return Done<v1::BdevNvmeDisableControllerResponse>();
 }
 
 Task<Result<v1::BdevNvmeGetControllerHealthInfoResponse>> NvmeCommandHandlers::GetHealth(
     v1::BdevNvmeGetControllerHealthInfoRequest request) {
-  ASSIGN_OR_CO_RETURN(NvmeControllerDisks * controller, appliance_.nvme().Find(request.name()));
-  const NvmeControllerDisks::Use use(*controller);
+  ASSIGN_OR_CO_RETURN(NvmePath * controller, FirstPath(request.name()));
+  const NvmePath::Use use(*controller);
   constexpr size_t kBytes = 512;
   const nvme::Memory memory = controller->Allocate(kBytes);
   if (memory == nullptr) co_return OutOfMemory("no memory for the log page");
@@ -185,11 +204,12 @@ Task<Result<v1::BdevNvmeGetControllerHealthInfoResponse>> NvmeCommandHandlers::G
 Task<Result<v1::BdevNvmeApplyFirmwareResponse>> NvmeCommandHandlers::ApplyFirmware(
     v1::BdevNvmeApplyFirmwareRequest request) {
   ASSIGN_OR_CO_RETURN(BlockDevice * disk, appliance_.devices().Find(request.bdev_name()));
-  NvmeControllerDisks* const controller = appliance_.nvme().OfDisk(*disk);
+  NvmeSubsystem* const subsystem = appliance_.nvme().OfDisk(*disk);
+  NvmePath* const controller = subsystem == nullptr ? nullptr : subsystem->first_path();
   if (controller == nullptr) {
     co_return InvalidField("bdev_name", request.bdev_name(), "is no NVMe disk");
   }
-  for (const std::string& name : controller->disk_names()) {
+  for (const std::string& name : subsystem->disk_names()) {
     const Result<BlockDevice*> other = appliance_.devices().Find(name);
     if (other.ok() && !(*other)->users().empty()) {
       co_return Busy("%s is in use by %s", name, (*other)->users().front()->description());
@@ -197,7 +217,7 @@ Task<Result<v1::BdevNvmeApplyFirmwareResponse>> NvmeCommandHandlers::ApplyFirmwa
   }
   ASSIGN_OR_CO_RETURN(const std::string image, ReadImage(request.filename()));
   {
-    const NvmeControllerDisks::Use use(*controller);
+    const NvmePath::Use use(*controller);
     const nvme::Memory memory = controller->Allocate(kFirmwarePiece);
     if (memory == nullptr) co_return OutOfMemory("no memory for the image");
     for (size_t done = 0; done < image.size(); done += kFirmwarePiece) {
@@ -224,7 +244,7 @@ Task<Result<v1::BdevNvmeApplyFirmwareResponse>> NvmeCommandHandlers::ApplyFirmwa
 
 Task<Result<v1::BdevNvmeSendCmdResponse>> NvmeCommandHandlers::SendCmd(
     v1::BdevNvmeSendCmdRequest request) {
-  ASSIGN_OR_CO_RETURN(NvmeControllerDisks * controller, appliance_.nvme().Find(request.name()));
+  ASSIGN_OR_CO_RETURN(NvmePath * controller, FirstPath(request.name()));
   const std::optional<std::string> bytes = DecodeBase64Url(request.cmdbuf());
   pollux_nvme_command command{};
   static_assert(sizeof(command) == 64);
@@ -238,7 +258,7 @@ Task<Result<v1::BdevNvmeSendCmdResponse>> NvmeCommandHandlers::SendCmd(
                       Payload("metadata", request.has_metadata(), request.metadata(),
                               request.has_metadata_len(), request.metadata_len()));
 
-  const NvmeControllerDisks::Use use(*controller);
+  const NvmePath::Use use(*controller);
   const nvme::Memory memory = controller->Allocate(std::max<size_t>(data.size(), 4096));
   const nvme::Memory beside = controller->Allocate(std::max<size_t>(metadata.size(), 4096));
   if (memory == nullptr || beside == nullptr) co_return OutOfMemory("no memory for the data");
@@ -269,7 +289,7 @@ Task<Result<v1::BdevNvmeSendCmdResponse>> NvmeCommandHandlers::SendCmd(
 
 Task<Result<v1::BdevNvmeAddErrorInjectionResponse>> NvmeCommandHandlers::AddInjection(
     v1::BdevNvmeAddErrorInjectionRequest request) {
-  ASSIGN_OR_CO_RETURN(NvmeControllerDisks * controller, appliance_.nvme().Find(request.name()));
+  ASSIGN_OR_CO_RETURN(NvmePath * controller, FirstPath(request.name()));
   CO_RETURN_IF_ERROR(CheckByte("opc", request.opc()));
   CO_RETURN_IF_ERROR(CheckByte("sct", request.sct(), 7));
   CO_RETURN_IF_ERROR(CheckByte("sc", request.sc()));
@@ -290,7 +310,7 @@ Task<Result<v1::BdevNvmeAddErrorInjectionResponse>> NvmeCommandHandlers::AddInje
 
 Task<Result<v1::BdevNvmeRemoveErrorInjectionResponse>> NvmeCommandHandlers::RemoveInjection(
     v1::BdevNvmeRemoveErrorInjectionRequest request) {
-  ASSIGN_OR_CO_RETURN(NvmeControllerDisks * controller, appliance_.nvme().Find(request.name()));
+  ASSIGN_OR_CO_RETURN(NvmePath * controller, FirstPath(request.name()));
   CO_RETURN_IF_ERROR(CheckByte("opc", request.opc()));
   const int error = pollux_nvme_remove_injection(controller->c(),
                                                  request.cmd_type() == v1::NVME_COMMAND_TYPE_ADMIN,
@@ -304,7 +324,7 @@ Task<Result<v1::BdevNvmeGetTransportStatisticsResponse>> NvmeCommandHandlers::Ge
   v1::BdevNvmeGetTransportStatisticsResponse response;
   for (auto& reactor : appliance_.reactors()) {
     std::map<std::string, v1::NvmeTransportStatistics> sums;
-    for (NvmeControllerDisks* controller : appliance_.nvme().attached()) {
+    for (const NvmePath* controller : appliance_.nvme().attached()) {
       if (reactor->index() >= controller->queues().size()) continue;
       const NvmeQueue& queue = *controller->queues()[reactor->index()];
       pollux_nvme_queue_statistics one{};

@@ -1,5 +1,6 @@
 #pragma once
 #include <string>
+#include <vector>
 
 #include "core/task.h"
 #include "drivers/nvme_disk/nvme_controllers.h"
@@ -36,9 +37,11 @@ class NvmeCommandHandlers {
   Task<Result<v1::BdevNvmeGetTransportStatisticsResponse>> GetStatistics(
       v1::BdevNvmeGetTransportStatisticsRequest request);
 
-  // One that is attached and, when `cntlid` is said, has that number. ENODEV otherwise.
+  // Those of the name that are attached; when `cntlid` is said, the one with that number. ENODEV
+  // when there is none.
   template <typename Request>
-  Result<NvmeControllerDisks*> FindPath(const Request& request) const;
+  Result<std::vector<NvmePath*>> PathsOf(const Request& request) const;
+  Result<NvmePath*> FirstPath(const std::string& name) const;
 
   Appliance& appliance_;
 };

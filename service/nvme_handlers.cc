@@ -13,9 +13,7 @@ constexpr uint64_t kHotplugPeriodUs = 100000, kHotplugPeriodMaxUs = 10000000;
 
 ObjectId IdOf(const std::string& name) { return {"nvme_controller", name}; }
 
-void Describe(NvmeControllerDisks& controller, v1::NvmeControllerInfo& into) {
-  into.set_name(controller.name());
-  v1::NvmePathInfo& path = *into.add_ctrlrs();
+void Describe(const NvmePath& controller, v1::NvmePathInfo& path) {
   path.set_state(controller.state_name());
   DescribeTransport(controller.attachment().id, *path.mutable_trid());
   const pollux_nvme_controller_info& info = controller.info();
@@ -43,25 +41,25 @@ Task<Result<v1::BdevNvmeAttachControllerResponse>> NvmeHandlers::Attach(
   if (caller.replay && appliance_.initialised().is_set()) {
     co_return BeginAttachPending(attachment);
   }
-  ASSIGN_OR_CO_RETURN(NvmeControllerDisks * controller, appliance_.nvme().Reserve(attachment));
-  CO_RETURN_IF_ERROR(co_await ConnectAndPublish(controller, caller.turn));
+  ASSIGN_OR_CO_RETURN(NvmePath * path, appliance_.nvme().Reserve(attachment));
+  CO_RETURN_IF_ERROR(co_await ConnectAndPublish(path, caller.turn));
   appliance_.configuration().Put(IdOf(attachment.name),
                                  {{"bdev_nvme_attach_controller", rpc::EncodeMessage(request)}});
   v1::BdevNvmeAttachControllerResponse response;
-  for (const std::string& disk : controller->disk_names()) response.add_names(disk);
+  for (const std::string& disk : path->subsystem().disk_names()) response.add_names(disk);
   co_return response;
 }
 
-Task<Status> NvmeHandlers::ConnectAndPublish(NvmeControllerDisks* controller, Turn::Holder* turn) {
+Task<Status> NvmeHandlers::ConnectAndPublish(NvmePath* path, Turn::Holder* turn) {
   if (turn != nullptr) turn->GiveBack();
-  Status status = co_await controller->Connect();
+  Status status = co_await path->Connect();
   if (turn != nullptr) {
     Turn::Holder again = co_await appliance_.dispatcher().turn().Take();
     *turn = std::move(again);
   }
-  if (status.ok()) status = co_await controller->Publish();
+  if (status.ok()) status = co_await path->subsystem().Publish(*path);
   if (!status.ok()) {
-    const Status removed = co_await appliance_.nvme().Remove(controller->name());
+    const Status removed = co_await appliance_.nvme().RemovePath(path);
     if (!removed.ok()) LogError("nvme", "%s", removed.message());
   }
   co_return status;
@@ -82,17 +80,17 @@ Task<void> NvmeHandlers::AttachPending(NvmeAttachment attachment) {
   attaching_.insert(name);
   Status status = OkStatus();
   {
-    const Result<NvmeControllerDisks*> reserved = appliance_.nvme().Reserve(attachment);
+    const Result<NvmePath*> reserved = appliance_.nvme().Reserve(attachment);
     status = reserved.status();
     if (status.ok()) {
-      NvmeControllerDisks& controller = **reserved;
-      status = co_await controller.Connect();
+      NvmePath& path = **reserved;
+      status = co_await path.Connect();
       const Turn::Holder held = co_await appliance_.dispatcher().turn().Take();
       // It may have been deleted meanwhile.
       const bool wanted = appliance_.configuration().IsPending(IdOf(name));
-      if (status.ok() && wanted) status = co_await controller.Publish();
+      if (status.ok() && wanted) status = co_await path.subsystem().Publish(path);
       if (!status.ok() || !wanted) {
-        const Status removed = co_await appliance_.nvme().Remove(name);
+        const Status removed = co_await appliance_.nvme().RemovePath(&path);
         if (!removed.ok()) LogError("nvme", "%s", removed.message());
       } else {
         appliance_.configuration().Unpark(IdOf(name));
@@ -111,8 +109,8 @@ Task<void> NvmeHandlers::AttachPending(NvmeAttachment attachment) {
 
 Task<Result<v1::BdevNvmeDetachControllerResponse>> NvmeHandlers::Detach(
     v1::BdevNvmeDetachControllerRequest request, rpc::Caller caller) {
-  ASSIGN_OR_CO_RETURN(NvmeControllerDisks * controller, appliance_.nvme().Find(request.name()));
-  CO_RETURN_IF_ERROR(CheckNvmePath(request, controller->attachment()));
+  ASSIGN_OR_CO_RETURN(NvmeSubsystem * subsystem, appliance_.nvme().Find(request.name()));
+  CO_RETURN_IF_ERROR(CheckNvmePath(request, subsystem->first_path()->attachment()));
   appliance_.configuration().Erase(IdOf(request.name()));
   // The name stays taken until it is gone.
   if (caller.turn != nullptr) caller.turn->GiveBack();
@@ -123,9 +121,14 @@ Task<Result<v1::BdevNvmeDetachControllerResponse>> NvmeHandlers::Detach(
 Task<Result<v1::BdevNvmeGetControllersResponse>> NvmeHandlers::GetControllers(
     v1::BdevNvmeGetControllersRequest request) {
   v1::BdevNvmeGetControllersResponse response;
-  for (NvmeControllerDisks* controller : appliance_.nvme().attached()) {
-    if (request.has_name() && controller->name() != request.name()) continue;
-    Describe(*controller, *response.add_controllers());
+  v1::NvmeControllerInfo* info = nullptr;
+  for (const NvmePath* path : appliance_.nvme().attached()) {
+    if (request.has_name() && path->name() != request.name()) continue;
+    if (info == nullptr || info->name() != path->name()) {
+      info = response.add_controllers();
+      info->set_name(path->name());
+    }
+    Describe(*path, *info->add_ctrlrs());
   }
   if (request.has_name() && response.controllers().empty()) {
     co_return InvalidField("name", request.name(), "there is no such NVMe controller");
@@ -154,7 +157,8 @@ Task<Result<v1::BdevNvmeSetHotplugResponse>> NvmeHandlers::SetHotplug(
   co_return Done<v1::BdevNvmeSetHotplugResponse>();
 }
 
-void NvmeHandlers::OnControllerGone(const std::string& name, const Status& why) {
+void NvmeHandlers::OnPathGone(const NvmeAttachment& attachment, const Status& why) {
+  const std::string& name = attachment.name;
   last_failures_.erase(name);
   if (appliance_.stopping()) return;
   const std::vector<rpc::SavedCall> calls = appliance_.configuration().CallsOf(IdOf(name));

@@ -39,12 +39,12 @@ class NvmeHandlers final : public NvmeControllers::Observer {
   Task<Result<v1::BdevNvmeSetHotplugResponse>> SetHotplug(v1::BdevNvmeSetHotplugRequest request);
 
   // The rest of an attach whose name is reserved. On error nothing of it is left.
-  Task<Status> ConnectAndPublish(NvmeControllerDisks* controller, Turn::Holder* turn);
+  Task<Status> ConnectAndPublish(NvmePath* path, Turn::Holder* turn);
   // Attaches a pending controller and takes it off the pending list, or says why it stays there.
   Task<void> AttachPending(NvmeAttachment attachment);
   Status BeginAttachPending(const NvmeAttachment& attachment);
   // It is pending from now on, and its saved call attaches it when it is there again.
-  void OnControllerGone(const std::string& name, const Status& why) override;
+  void OnPathGone(const NvmeAttachment& attachment, const Status& why) override;
 
   Appliance& appliance_;
   NvmeHotplug hotplug_;

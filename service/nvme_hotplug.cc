@@ -55,9 +55,7 @@ void NvmeHotplug::OnTimer() {
 std::string NvmeHotplug::UnusedName() const {
   for (int i = 0;; ++i) {
     std::string name = "HotInNvme" + std::to_string(i);
-    const auto attached = appliance_.nvme().attached();
-    const auto has_it = [&name](NvmeControllerDisks* c) { return c->name() == name; };
-    if (std::none_of(attached.begin(), attached.end(), has_it)) return name;
+    if (!appliance_.nvme().IsTaken(name)) return name;
   }
 }
 
@@ -71,17 +69,17 @@ Task<void> NvmeHotplug::Attach(std::string address) {
   NvmeAttachment attachment;
   attachment.name = UnusedName();
   attachment.id = *id;
-  const Result<NvmeControllerDisks*> controller = appliance_.nvme().Reserve(attachment);
-  if (!controller.ok()) co_return;  // Somebody has it.
-  Status status = co_await (*controller)->Connect();
+  const Result<NvmePath*> path = appliance_.nvme().Reserve(attachment);
+  if (!path.ok()) co_return;  // Somebody has it.
+  Status status = co_await (*path)->Connect();
   {
     const Turn::Holder held = co_await appliance_.dispatcher().turn().Take();
-    if (status.ok()) status = co_await (*controller)->Publish();
+    if (status.ok()) status = co_await (*path)->subsystem().Publish(**path);
     if (status.ok()) {
       LogNotice("nvme", "%s appeared and is attached as %s", address, attachment.name);
       co_return;
     }
-    const Status removed = co_await appliance_.nvme().Remove(attachment.name);
+    const Status removed = co_await appliance_.nvme().RemovePath(*path);
     if (!removed.ok()) LogError("nvme", "%s", removed.message());
   }
   LogWarning("nvme", "%s appeared and cannot be attached: %s", address, status.message());

@@ -1,6 +1,5 @@
 #include "drivers/nvme_disk/nvme_controllers.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "core/check.h"
@@ -10,112 +9,137 @@
 namespace pollux {
 
 NvmeControllers::~NvmeControllers() {
-  CHECK(entries_.empty(), "NVMe controllers outlive their registry");
+  CHECK(subsystems_.empty(), "NVMe controllers outlive their registry");
 }
 
 Status NvmeControllers::SetOptions(const NvmeOptions& options) {
-  if (!entries_.empty()) {
+  if (!subsystems_.empty()) {
     return PermissionDenied("controller '%s' is attached: options are set before the first one",
-                            entries_.begin()->first);
+                            subsystems_.begin()->first);
   }
   options_ = options;
   return OkStatus();
 }
 
-Result<NvmeControllerDisks*> NvmeControllers::Reserve(NvmeAttachment attachment) {
-  const auto same_place = [&attachment](const auto& entry) {
-    return SameNvmePlace(entry.second.controller->attachment().id, attachment.id);
-  };
-  const auto there = std::find_if(entries_.begin(), entries_.end(), same_place);
-  if (there != entries_.end()) {
-    const bool same_name = there->first == attachment.name;
-    return ErrorOfField(same_name ? EALREADY : EEXIST, "traddr", attachment.id.traddr,
-                        absl::StrFormat("controller '%s' has it already", there->first));
+Result<NvmePath*> NvmeControllers::Reserve(NvmeAttachment attachment) {
+  for (const auto& [name, subsystem] : subsystems_) {
+    for (const auto& path : subsystem->paths()) {
+      if (!SameNvmePlace(path->attachment().id, attachment.id)) continue;
+      return ErrorOfField(name == attachment.name ? EALREADY : EEXIST, "traddr",
+                          attachment.id.traddr,
+                          absl::StrFormat("controller '%s' has it already", name));
+    }
   }
-  if (entries_.contains(attachment.name)) {
+  std::unique_ptr<NvmeSubsystem>& subsystem = subsystems_[attachment.name];
+  if (subsystem != nullptr) {
     return ErrorOfField(ENOTSUP, "name", attachment.name,
                         "a controller has this name already, and there are no second paths in "
                         "this version");
   }
-  std::string name = attachment.name;
-  auto controller =
-      std::make_unique<NvmeControllerDisks>(environment_, std::move(attachment), options_,
-                                            static_cast<NvmeControllerDisks::Owner&>(*this));
-  NvmeControllerDisks* const made = controller.get();
-  entries_[std::move(name)].controller = std::move(controller);
-  return made;
+  subsystem = std::make_unique<NvmeSubsystem>(environment_, attachment.name,
+                                              static_cast<NvmeSubsystem::Owner&>(*this));
+  return &subsystem->AddPath(std::move(attachment), options_);
 }
 
-Task<Status> NvmeControllers::Remove(std::string name) {
-  const auto found = entries_.find(name);
-  if (found == entries_.end()) {
-    co_return ErrorOfField(ENODEV, "name", name, "there is no such NVMe controller");
+Task<Status> NvmeControllers::RemovePath(NvmePath* path) {
+  if (removing_.contains(path)) {
+    co_return ErrorOfField(EBUSY, "name", path->name(), "it is being detached already");
   }
-  if (found->second.removing) {
-    co_return ErrorOfField(EBUSY, "name", name, "it is being detached already");
-  }
-  found->second.removing = true;
-  NvmeControllerDisks& controller = *found->second.controller;
-  if (controller.c() != nullptr) co_await controller.Detach();
-  entries_.erase(name);
+  removing_.insert(path);
+  NvmeSubsystem& subsystem = path->subsystem();
+  co_await subsystem.RemovePath(*path);
+  removing_.erase(path);
+  if (subsystem.paths().empty()) subsystems_.erase(std::string(subsystem.name()));
   co_return OkStatus();
 }
 
-Result<NvmeControllerDisks*> NvmeControllers::Find(std::string_view name) const {
-  const auto found = entries_.find(name);
-  if (found == entries_.end() || found->second.removing || !found->second.controller->published()) {
-    return ErrorOfField(ENODEV, "name", name, "there is no such NVMe controller");
+Task<Status> NvmeControllers::Remove(std::string name) {
+  const auto found = subsystems_.find(name);
+  if (found == subsystems_.end()) {
+    co_return ErrorOfField(ENODEV, "name", name, "there is no such NVMe controller");
   }
-  return found->second.controller.get();
+  std::vector<NvmePath*> paths;
+  for (const auto& path : found->second->paths()) paths.push_back(path.get());
+  for (NvmePath* path : paths) {
+    if (removing_.contains(path)) {
+      co_return ErrorOfField(EBUSY, "name", name, "it is being detached already");
+    }
+  }
+  // All at once: each waits for its device.
+  TaskGroup removals;
+  for (NvmePath* path : paths) removals.Spawn(RemoveQuietly(path));
+  co_await removals.Drained();
+  co_return OkStatus();
 }
 
-std::vector<NvmeControllerDisks*> NvmeControllers::attached() const {
-  std::vector<NvmeControllerDisks*> all;
-  for (const auto& [name, entry] : entries_) {
-    if (entry.controller->published() && entry.controller->c() != nullptr) {
-      all.push_back(entry.controller.get());
+Task<void> NvmeControllers::RemoveQuietly(NvmePath* path) {
+  const Status removed = co_await RemovePath(path);
+  CHECK(removed.ok(), "an NVMe path is removed twice");
+}
+
+Result<NvmeSubsystem*> NvmeControllers::Find(std::string_view name) const {
+  const auto found = subsystems_.find(name);
+  if (found == subsystems_.end() || found->second->first_path() == nullptr) {
+    return ErrorOfField(ENODEV, "name", name, "there is no such NVMe controller");
+  }
+  return found->second.get();
+}
+
+std::vector<NvmeSubsystem*> NvmeControllers::subsystems() const {
+  std::vector<NvmeSubsystem*> all;
+  for (const auto& [name, subsystem] : subsystems_) {
+    if (subsystem->first_path() != nullptr) all.push_back(subsystem.get());
+  }
+  return all;
+}
+
+std::vector<NvmePath*> NvmeControllers::attached() const {
+  std::vector<NvmePath*> all;
+  for (const auto& [name, subsystem] : subsystems_) {
+    for (const auto& path : subsystem->paths()) {
+      if (path->published() && path->connected()) all.push_back(path.get());
     }
   }
   return all;
 }
 
-NvmeControllerDisks* NvmeControllers::OfDisk(const BlockDevice& disk) const {
-  for (NvmeControllerDisks* controller : attached()) {
-    const std::vector<std::string> names = controller->disk_names();
-    if (std::find(names.begin(), names.end(), disk.name()) != names.end()) return controller;
+NvmeSubsystem* NvmeControllers::OfDisk(const BlockDevice& disk) const {
+  for (const auto& [name, subsystem] : subsystems_) {
+    if (subsystem->HasDisk(disk.name())) return subsystem.get();
   }
   return nullptr;
 }
 
 void NvmeControllers::CancelConnects() {
-  for (const auto& [name, entry] : entries_) {
-    if (!entry.controller->published()) entry.controller->CancelConnect();
+  for (const auto& [name, subsystem] : subsystems_) {
+    for (const auto& path : subsystem->paths()) {
+      if (!path->published()) path->CancelConnect();
+    }
   }
 }
 
-void NvmeControllers::OnControllerGone(NvmeControllerDisks& controller, Status why) {
-  LogWarning("nvme", "controller %s has gone: %s", controller.name(), why.message());
-  tasks_.Spawn(RemoveGone(controller.name(), std::move(why)));
+void NvmeControllers::OnPathGone(NvmePath& path, Status why) {
+  LogWarning("nvme", "controller %s has gone: %s", path.place(), why.message());
+  tasks_.Spawn(RemoveGone(&path, std::move(why)));
 }
 
-Task<void> NvmeControllers::RemoveGone(std::string name, Status why) {
-  const Status removed = co_await Remove(name);
-  if (removed.ok() && observer_ != nullptr) observer_->OnControllerGone(name, why);
+// A path that is already being removed may be forgotten by now.
+Task<void> NvmeControllers::RemoveGone(NvmePath* path, Status why) {
+  if (removing_.contains(path)) co_return;
+  const NvmeAttachment attachment = path->attachment();
+  const Status removed = co_await RemovePath(path);
+  if (removed.ok() && observer_ != nullptr) observer_->OnPathGone(attachment, why);
 }
 
 Task<void> NvmeControllers::Stop() {
   CancelConnects();
   co_await tasks_.Drained();
-  // All at once: each waits for its device.
-  std::vector<std::string> names;
-  for (const auto& [name, entry] : entries_) names.push_back(name);
-  for (std::string& name : names) tasks_.Spawn(RemoveLast(std::move(name)));
+  std::vector<NvmePath*> paths;
+  for (const auto& [name, subsystem] : subsystems_) {
+    for (const auto& path : subsystem->paths()) paths.push_back(path.get());
+  }
+  for (NvmePath* path : paths) tasks_.Spawn(RemoveQuietly(path));
   co_await tasks_.Drained();
-}
-
-Task<void> NvmeControllers::RemoveLast(std::string name) {
-  const Status removed = co_await Remove(name);
-  CHECK(removed.ok(), "somebody removes a controller while all stops");
 }
 
 }  // namespace pollux

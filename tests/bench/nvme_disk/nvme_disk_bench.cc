@@ -143,8 +143,8 @@ int Main(uint64_t count) {
   NvmeAttachment attachment;
   attachment.name = "Nvme0";
   strcpy(attachment.id.traddr, "0000:01:00.0");
-  NvmeControllerDisks* const controller = *controllers.Reserve(attachment);
-  CHECK(world.Run(controller->Connect()).ok() && world.Run(controller->Publish()).ok());
+  NvmePath* const path = *controllers.Reserve(attachment);
+  CHECK(world.Run(path->Connect()).ok() && world.Run(path->subsystem().Publish(*path)).ok());
 
   Load load{.channel = (*world.devices.Find("Nvme0n1"))->channel(0), .left = count};
   Starter starter(load, *world.memory.Allocate("data", kInFlight * kBytes));

@@ -130,7 +130,7 @@ TEST_F(NvmeDiskTest, WhatDoesNotFitIntoTheQueueWaitsInLine) {
   SubmitReads(ios, 1000);
   Turns(5);
   EXPECT_EQ(Ended(ios), 0u);
-  EXPECT_GT(controller_->queues()[0]->queued_count(), 0u);
+  EXPECT_GT(path_->queues()[0]->queued_count(), 0u);
   model_->HoldCommands(NvmeModel::Hold::kNothing);
   model_->CompleteAll();
   Until([&] { return Ended(ios) == ios.size(); });

@@ -92,14 +92,14 @@ class NvmeDiskWorld : public testing::Test, public NvmeControllers::Observer {
   }
 
   Status TryAttach() {
-    Result<NvmeControllerDisks*> reserved = controllers_->Reserve(attachment_);
+    Result<NvmePath*> reserved = controllers_->Reserve(attachment_);
     if (!reserved.ok()) return reserved.status();
-    controller_ = *reserved;
-    Status status = Run(controller_->Connect());
-    if (status.ok()) status = Run(controller_->Publish());
+    path_ = *reserved;
+    Status status = Run(path_->Connect());
+    if (status.ok()) status = Run(path_->subsystem().Publish(*path_));
     if (!status.ok()) {
-      EXPECT_TRUE(Run(controllers_->Remove(attachment_.name)).ok());
-      controller_ = nullptr;
+      EXPECT_TRUE(Run(controllers_->RemovePath(path_)).ok());
+      path_ = nullptr;
       model_ = nullptr;
     }
     return status;
@@ -154,8 +154,8 @@ class NvmeDiskWorld : public testing::Test, public NvmeControllers::Observer {
     return ended;
   }
 
-  void OnControllerGone(const std::string& name, const Status&) override {
-    gone_.push_back(name);
+  void OnPathGone(const NvmeAttachment& attachment, const Status&) override {
+    gone_.push_back(attachment.name);
     model_ = nullptr;
   }
 
@@ -167,7 +167,7 @@ class NvmeDiskWorld : public testing::Test, public NvmeControllers::Observer {
   NvmeModelDevice::Options device_;
   NvmeAttachment attachment_;
   std::unique_ptr<NvmeControllers> controllers_;
-  NvmeControllerDisks* controller_ = nullptr;
+  NvmePath* path_ = nullptr;
   NvmeModel* model_ = nullptr;
   std::vector<std::string> gone_;
 

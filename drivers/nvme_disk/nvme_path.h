@@ -1,85 +1,56 @@
 #pragma once
 #include <deque>
-#include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "core/block/device_registry.h"
 #include "core/event.h"
 #include "core/memory/memory.h"
-#include "core/memory/reactor_buffers.h"
-#include "core/task_group.h"
-#include "core/turn.h"
 #include "drivers/nvme/nvme.h"
-#include "drivers/nvme_disk/nvme_disk.h"
+#include "drivers/nvme_disk/nvme_environment.h"
 #include "drivers/nvme_disk/nvme_options.h"
 #include "drivers/nvme_disk/nvme_queue.h"
 
 namespace pollux {
 
-// What all controllers share. It outlives them.
-struct NvmeEnvironment {
-  Loop& control;
-  Reactors& reactors;
-  DeviceRegistry& devices;
-  RegionRegistry& regions;
-  ReactorBuffers& buffers;
-  // pollux_nvme_attach_begin, but in tests.
-  std::function<int(pollux_nvme_host*, const pollux_nvme_transport_id*,
-                    const pollux_nvme_attach_options*, pollux_nvme_controller**)>
-      attach_begin = &pollux_nvme_attach_begin;
-  const Clock* clock = nullptr;  // Of the driver. Null: the real one.
-};
+class NvmeSubsystem;
 
-// One attached controller, and its namespaces as block devices. It has a host of its own, so that
-// its memory is taken with it and goes with it. Control loop only.
+// One attached controller: a path to the namespaces of its subsystem. It has a host of its own, so
+// that its memory is taken with it and goes with it. Control loop only.
 //
-//   made --Connect--> connected --Publish--> published --Detach--> detached
+//   made --Connect--> connected --(the subsystem takes it)--> published --Detach--> made
 //
 // The control loop polls the controller: when its event descriptor is readable, and by a timer,
 // which is fast only while the controller has something to do.
-class NvmeControllerDisks {
+class NvmePath {
  public:
-  // Told, once, when a published controller is no more: it was unplugged, or its peer has died.
-  class Owner {
-   public:
-    virtual void OnControllerGone(NvmeControllerDisks& controller, Status why) = 0;
-
-   protected:
-    ~Owner() = default;
-  };
-
-  NvmeControllerDisks(const NvmeEnvironment& environment, NvmeAttachment attachment,
-                      const NvmeOptions& options, Owner& owner);
-  ~NvmeControllerDisks();  // Never connected, or after Detach().
+  NvmePath(const NvmeEnvironment& environment, NvmeAttachment attachment,
+           const NvmeOptions& options, NvmeSubsystem& subsystem);
+  ~NvmePath();  // Never connected, or after Detach().
 
   // Attaches, which may take as long as the device says that it may. On error there is nothing to
   // detach, and it may be tried again.
   Task<Status> Connect();
   // Ends a Connect() that is under way, with ECANCELED.
   void CancelConnect();
-  // Makes disks of the namespaces. From here on they come, go and grow by themselves. EEXIST when a
-  // name is taken, ERANGE when there are more than max_bdevs: then there are none, and what is left
-  // is to detach.
-  Task<Status> Publish();
-  // Removes the disks and shuts the controller down. Once, after Connect().
-  Task<void> Detach();
 
-  const std::string& name() const { return attachment_.name; }
+  const NvmeEnvironment& environment() const { return environment_; }
   const NvmeAttachment& attachment() const { return attachment_; }
+  const NvmeOptions& options() const { return options_; }
+  NvmeSubsystem& subsystem() const { return subsystem_; }
+  const std::string& name() const { return attachment_.name; }  // The subsystem's.
+  std::string place() const;  // "Nvme0 (TCP 127.0.0.1:4420)", for messages.
+  bool connected() const { return controller_ != nullptr; }
   bool published() const { return published_; }
   bool leaving() const { return leaving_; }
-  pollux_nvme_controller* c() { return controller_; }
+  pollux_nvme_host* host() { return host_.get(); }
+  pollux_nvme_controller* c() const { return controller_; }
   const pollux_nvme_controller_info& info() const {
     return *pollux_nvme_get_controller_info(controller_);
   }
   NvmeState state() const { return pollux_nvme_state(controller_); }
   // As bdev_nvme_get_controllers has it: "enabled", "resetting", ...
   const char* state_name() const;
-  // In order of their numbers.
-  std::vector<std::string> disk_names() const;
   const std::vector<std::unique_ptr<NvmeQueue>>& queues() const { return queues_; }
 
   // Each returns when it is done. EALREADY, ENXIO and the like, or why it did not help.
@@ -95,18 +66,29 @@ class NvmeControllerDisks {
   // Keeps the controller, and its memory, while it lives.
   class Use {
    public:
-    explicit Use(NvmeControllerDisks& controller) : controller_(controller) { ++controller_.uses_; }
+    explicit Use(NvmePath& path) : path_(path) { ++path_.uses_; }
     Use(const Use&) = delete;
     Use& operator=(const Use&) = delete;
     ~Use() {
-      if (--controller_.uses_ == 0) controller_.unused_.Pulse();
+      if (--path_.uses_ == 0) path_.unused_.Pulse();
     }
 
    private:
-    NvmeControllerDisks& controller_;
+    NvmePath& path_;
   };
   // DMA-able; null when there is none. Freed before the last Use ends.
   nvme::Memory Allocate(size_t bytes) { return nvme::Allocate(host_.get(), bytes); }
+
+  // --- The subsystem.
+
+  // From here on the subsystem hears of events, in which each one has its turn after this call.
+  void set_published(bool published) { published_ = published; }
+  // Tells the subsystem when the controller is no more, once.
+  void TellIfGone();
+  // Nothing new is asked of it.
+  void BeginLeaving() { leaving_ = true; }
+  // Shuts the controller down. Once, after Connect(); no disk uses it any more.
+  Task<void> Detach();
 
  private:
   class Ticker;
@@ -120,35 +102,28 @@ class NvmeControllerDisks {
   };
 
   Status MakeHost();
-  pollux_nvme_attach_options AttachOptions();
   Task<Status> WaitUntilAttached();
   Task<Status> TakeQueues();
   Task<void> ReturnQueues();
   Task<void> DrainQueues();
-  Task<void> Shutdown();
   Status Failure(const char* what) const;
+  bool moves() const;  // By itself, to another state.
 
   void Poll();
   void ArmTicker();
   static void OnEvent(void* context, pollux_nvme_controller*, const pollux_nvme_event* event);
   void Handle(const SavedEvent& event);
   void OnState(NvmeState state);
-  Task<void> OnNamespace(pollux_nvme_event_type type, uint32_t nsid);
-
-  Task<Status> AddDisk(uint32_t nsid);
-  Task<void> RemoveDisk(uint32_t nsid);
-  Task<void> ResizeDisk(uint32_t nsid);
 
   const NvmeEnvironment environment_;
   const NvmeAttachment attachment_;
   const NvmeOptions options_;
-  Owner& owner_;
+  NvmeSubsystem& subsystem_;
 
   std::unique_ptr<SharedPages> memory_;
   nvme::Host host_;
   pollux_nvme_controller* controller_ = nullptr;
   std::vector<std::unique_ptr<NvmeQueue>> queues_;  // One per reactor.
-  std::map<uint32_t, std::string> disks_;           // By nsid.
 
   bool cancelled_ = false;
   bool published_ = false;
@@ -161,8 +136,6 @@ class NvmeControllerDisks {
   int watched_fd_ = -1;
   std::deque<SavedEvent> events_;
   Event polled_;
-  Turn changing_;  // Of the disks.
-  TaskGroup tasks_;
   size_t uses_ = 0;
   Event unused_;
   std::unique_ptr<Ticker> ticker_;

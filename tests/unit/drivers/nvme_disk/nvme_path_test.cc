@@ -1,4 +1,4 @@
-#include "drivers/nvme_disk/nvme_controller_disks.h"
+#include "drivers/nvme_disk/nvme_path.h"
 
 #include "drivers/null/null_disk.h"
 #include "tests/unit/drivers/nvme_disk/nvme_disk_world.h"
@@ -8,13 +8,14 @@ namespace {
 
 using models::ModelNamespace;
 
-class NvmeControllerDisksTest : public NvmeDiskWorld {};
+class NvmePathTest : public NvmeDiskWorld {};
 
-TEST_F(NvmeControllerDisksTest, EveryNamespaceIsADiskUntilTheDetach) {
+TEST_F(NvmePathTest, EveryNamespaceIsADiskUntilTheDetach) {
   device_.controller.namespaces.resize(3);
   Attach();
-  EXPECT_EQ(controller_->disk_names(), (std::vector<std::string>{"Nvme0n1", "Nvme0n2", "Nvme0n3"}));
-  EXPECT_STREQ(controller_->state_name(), "enabled");
+  EXPECT_EQ(path_->subsystem().disk_names(),
+            (std::vector<std::string>{"Nvme0n1", "Nvme0n2", "Nvme0n3"}));
+  EXPECT_STREQ(path_->state_name(), "enabled");
   EXPECT_TRUE(Detach().ok());
   EXPECT_TRUE(world_.devices.devices().empty());
   EXPECT_TRUE(controllers_->attached().empty());
@@ -22,7 +23,7 @@ TEST_F(NvmeControllerDisksTest, EveryNamespaceIsADiskUntilTheDetach) {
   EXPECT_TRUE(HasDisk("Nvme0n3"));
 }
 
-TEST_F(NvmeControllerDisksTest, NamesAndDevicesAreTakenOnce) {
+TEST_F(NvmePathTest, NamesAndDevicesAreTakenOnce) {
   Attach();
   EXPECT_EQ(ErrnoOf(TryAttach()), EALREADY);
   attachment_.name = "Other";
@@ -33,12 +34,12 @@ TEST_F(NvmeControllerDisksTest, NamesAndDevicesAreTakenOnce) {
   EXPECT_EQ(ErrnoOf(Run(controllers_->Remove("Nobody"))), ENODEV);
 }
 
-TEST_F(NvmeControllerDisksTest, OptionsAreSetBeforeTheFirstController) {
+TEST_F(NvmePathTest, OptionsAreSetBeforeTheFirstController) {
   Attach();
   EXPECT_EQ(ErrnoOf(controllers_->SetOptions({})), EPERM);
 }
 
-TEST_F(NvmeControllerDisksTest, ATakenDiskNameUndoesTheAttach) {
+TEST_F(NvmePathTest, ATakenDiskNameUndoesTheAttach) {
   auto other = MakeNullDisk({.name = "Nvme0n2", .block_size = 512, .num_blocks = 8});
   ASSERT_TRUE(Run(world_.devices.Register(*std::move(other))).ok());
   device_.controller.namespaces.resize(2);
@@ -49,29 +50,29 @@ TEST_F(NvmeControllerDisksTest, ATakenDiskNameUndoesTheAttach) {
   EXPECT_TRUE(HasDisk("Nvme0n2"));
 }
 
-TEST_F(NvmeControllerDisksTest, MoreNamespacesThanWantedAreRefused) {
+TEST_F(NvmePathTest, MoreNamespacesThanWantedAreRefused) {
   device_.controller.namespaces.resize(3);
   attachment_.max_bdevs = 2;
   EXPECT_EQ(ErrnoOf(TryAttach()), ERANGE);
   EXPECT_TRUE(world_.devices.devices().empty());
 }
 
-TEST_F(NvmeControllerDisksTest, AControllerWithTooFewQueuesIsRefused) {
+TEST_F(NvmePathTest, AControllerWithTooFewQueuesIsRefused) {
   device_.controller.io_queues_granted = 1;
   EXPECT_EQ(ErrnoOf(TryAttach()), ENOSPC);
 }
 
-TEST_F(NvmeControllerDisksTest, ADeviceThatNeverGetsReadyIsGivenUp) {
+TEST_F(NvmePathTest, ADeviceThatNeverGetsReadyIsGivenUp) {
   device_.controller.ready_steps = NvmeModel::kNever;
   device_.controller.timeout_500ms = 1;
   EXPECT_FALSE(TryAttach().ok());
   EXPECT_TRUE(controllers_->attached().empty());
 }
 
-TEST_F(NvmeControllerDisksTest, AnAttachCanBeGivenUp) {
+TEST_F(NvmePathTest, AnAttachCanBeGivenUp) {
   device_.controller.ready_steps = NvmeModel::kNever;
-  controller_ = *controllers_->Reserve(attachment_);
-  Task<Status> connect = controller_->Connect();
+  path_ = *controllers_->Reserve(attachment_);
+  Task<Status> connect = path_->Connect();
   world_.Begin(connect);
   Turns(20);
   EXPECT_FALSE(connect.done());
@@ -81,7 +82,7 @@ TEST_F(NvmeControllerDisksTest, AnAttachCanBeGivenUp) {
   EXPECT_TRUE(Detach().ok());
 }
 
-TEST_F(NvmeControllerDisksTest, NamespacesComeGoAndGrow) {
+TEST_F(NvmePathTest, NamespacesComeGoAndGrow) {
   Attach();
   const uint32_t added = model_->AddNamespace(ModelNamespace::Options{.blocks = 1000});
   const std::string name = "Nvme0n" + std::to_string(added);
@@ -94,7 +95,7 @@ TEST_F(NvmeControllerDisksTest, NamespacesComeGoAndGrow) {
   EXPECT_TRUE(HasDisk("Nvme0n1"));
 }
 
-TEST_F(NvmeControllerDisksTest, ANamespaceThatGoesUnderIoEndsItAll) {
+TEST_F(NvmePathTest, ANamespaceThatGoesUnderIoEndsItAll) {
   device_.controller.namespaces.resize(2);
   Attach();
   std::vector<std::unique_ptr<TestIo>> ios;
@@ -105,7 +106,7 @@ TEST_F(NvmeControllerDisksTest, ANamespaceThatGoesUnderIoEndsItAll) {
   EXPECT_TRUE(HasDisk("Nvme0n2"));
 }
 
-TEST_F(NvmeControllerDisksTest, IoGoesOnAfterAReset) {
+TEST_F(NvmePathTest, IoGoesOnAfterAReset) {
   Attach();
   model_->HoldCommands(NvmeModel::Hold::kIo);
   std::vector<std::unique_ptr<TestIo>> ios;
@@ -113,28 +114,28 @@ TEST_F(NvmeControllerDisksTest, IoGoesOnAfterAReset) {
   SubmitReads(ios, 300, 1);
   Turns(3);
   model_->HoldCommands(NvmeModel::Hold::kNothing);
-  EXPECT_TRUE(Run(controller_->Reset()).ok());
+  EXPECT_TRUE(Run(path_->Reset()).ok());
   Until([&] { return Ended(ios) == ios.size(); });
   for (const auto& io : ios) EXPECT_EQ(io->status, IoStatus::kSuccess);
-  EXPECT_STREQ(controller_->state_name(), "enabled");
+  EXPECT_STREQ(path_->state_name(), "enabled");
 }
 
-TEST_F(NvmeControllerDisksTest, ADisabledControllerRefusesIoUntilItIsEnabled) {
+TEST_F(NvmePathTest, ADisabledControllerRefusesIoUntilItIsEnabled) {
   Attach();
-  EXPECT_TRUE(Run(controller_->Disable()).ok());
-  EXPECT_STREQ(controller_->state_name(), "disabled");
+  EXPECT_TRUE(Run(path_->Disable()).ok());
+  EXPECT_STREQ(path_->state_name(), "disabled");
   EXPECT_EQ(DoDirect(IoType::kRead, 0, 1), IoStatus::kNoResources);
-  EXPECT_TRUE(Run(controller_->Enable()).ok());
+  EXPECT_TRUE(Run(path_->Enable()).ok());
   EXPECT_EQ(DoDirect(IoType::kRead, 0, 1), IoStatus::kSuccess);
 }
 
-TEST_F(NvmeControllerDisksTest, ADisabledControllerCanBeDetached) {
+TEST_F(NvmePathTest, ADisabledControllerCanBeDetached) {
   Attach();
-  EXPECT_TRUE(Run(controller_->Disable()).ok());
+  EXPECT_TRUE(Run(path_->Disable()).ok());
   EXPECT_TRUE(Detach().ok());
 }
 
-TEST_F(NvmeControllerDisksTest, AnUnpluggedDeviceEndsEveryCommandAndIsForgotten) {
+TEST_F(NvmePathTest, AnUnpluggedDeviceEndsEveryCommandAndIsForgotten) {
   Attach();
   model_->HoldCommands(NvmeModel::Hold::kIo);
   std::vector<std::unique_ptr<TestIo>> ios;
@@ -153,38 +154,37 @@ TEST_F(NvmeControllerDisksTest, AnUnpluggedDeviceEndsEveryCommandAndIsForgotten)
   Attach();  // Another one in its place.
 }
 
-TEST_F(NvmeControllerDisksTest, AdminAndIoCommandsOfTheUsersAreAnswered) {
+TEST_F(NvmePathTest, AdminAndIoCommandsOfTheUsersAreAnswered) {
   Attach();
   {
-    const NvmeControllerDisks::Use use(*controller_);
-    const nvme::Memory memory = controller_->Allocate(4096);
-    auto identify =
-        Run(controller_->Admin(pollux_nvme_make_identify(1, 0, 0, 0), memory.get(), 4096));
+    const NvmePath::Use use(*path_);
+    const nvme::Memory memory = path_->Allocate(4096);
+    auto identify = Run(path_->Admin(pollux_nvme_make_identify(1, 0, 0, 0), memory.get(), 4096));
     ASSERT_TRUE(identify.ok()) << identify.status();
     EXPECT_TRUE(pollux_nvme_ok(*identify));
     pollux_nvme_command read{};
     read.opc = 0x02;
     read.nsid = 1;
-    auto got = Run(controller_->Io(read, {memory.get(), 512}, nullptr, 0));
+    auto got = Run(path_->Io(read, {memory.get(), 512}, nullptr, 0));
     ASSERT_TRUE(got.ok()) << got.status();
     EXPECT_TRUE(pollux_nvme_ok(*got));
     read.opc = 0xc1;
-    got = Run(controller_->Io(read, {}, nullptr, 0));
+    got = Run(path_->Io(read, {}, nullptr, 0));
     ASSERT_TRUE(got.ok()) << got.status();
     EXPECT_EQ(pollux_nvme_code(*got), 0x001);
   }
   char unknown[512];
-  const auto refused = Run(controller_->Io({}, {unknown, sizeof(unknown)}, nullptr, 0));
+  const auto refused = Run(path_->Io({}, {unknown, sizeof(unknown)}, nullptr, 0));
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(ErrnoOf(refused.status()), EFAULT);
 }
 
-TEST_F(NvmeControllerDisksTest, ADetachEndsACommandThatIsNeverAnswered) {
+TEST_F(NvmePathTest, ADetachEndsACommandThatIsNeverAnswered) {
   Attach();
   model_->HoldCommands(NvmeModel::Hold::kIo);
   pollux_nvme_command flush{};
   flush.nsid = 1;
-  Task<Result<nvme::Completion>> call = controller_->Io(flush, {}, nullptr, 0);
+  Task<Result<nvme::Completion>> call = path_->Io(flush, {}, nullptr, 0);
   world_.Begin(call);
   Turns(3);
   EXPECT_TRUE(Detach().ok());
@@ -192,19 +192,19 @@ TEST_F(NvmeControllerDisksTest, ADetachEndsACommandThatIsNeverAnswered) {
   EXPECT_EQ(pollux_nvme_code(*call.TakeResult()), POLLUX_NVME_ABORTED_BY_HOST);
 }
 
-TEST_F(NvmeControllerDisksTest, ManyResetsUnderLoadLoseNothing) {
+TEST_F(NvmePathTest, ManyResetsUnderLoadLoseNothing) {
   Attach();
   for (int cycle = 0; cycle < 50; ++cycle) {
     std::vector<std::unique_ptr<TestIo>> ios;
     SubmitReads(ios, 50, 0);
     SubmitReads(ios, 50, 1);
-    EXPECT_TRUE(Run(controller_->Reset()).ok());
+    EXPECT_TRUE(Run(path_->Reset()).ok());
     Until([&] { return Ended(ios) == ios.size(); });
     for (const auto& io : ios) ASSERT_EQ(io->status, IoStatus::kSuccess);
   }
 }
 
-TEST_F(NvmeControllerDisksTest, ManyRemovalsUnderLoadLoseNothing) {
+TEST_F(NvmePathTest, ManyRemovalsUnderLoadLoseNothing) {
   for (int cycle = 0; cycle < 50; ++cycle) {
     gone_.clear();
     Attach();
