@@ -85,10 +85,12 @@ void Loop::StopThread() {
 
 int Loop::RunTurn(bool may_block) {
   const LoopScope scope(this);
+  stage_ns_ = turn_ended_ns_;
   int work = RunMessages();
   work += RunPollers();
   work += RunReady();
-  work += timers_.RunDue(NowNs(), kTimersPerTurnMax);
+  stage_ns_ = NowNs();
+  work += timers_.RunDue(stage_ns_, kTimersPerTurnMax);
   work += RunDeferredList(deferred_);
   EndTurn();
 
@@ -148,6 +150,7 @@ int Loop::RunPollers() {
 int Loop::RunReady() {
   // When the loop has blocked, it was for these.
   if (ready_count_ == 0 && watched_ > 0) ready_count_ = waiter_->Wait(0, ready_);
+  if (ready_count_ > 0) stage_ns_ = NowNs();
   int work = 0;
   for (size_t i = 0; i < ready_count_; ++i) {
     if (ready_[i].handler == nullptr) continue;  // Unwatched earlier in this turn.

@@ -124,6 +124,9 @@ class Loop {
   const std::string& name() const { return options_.name; }
   int core() const { return options_.core; }
   uint64_t NowNs() const { return clock_.NowNs(); }
+  // The time as it was when this stage of the turn began: one reading of the clock for all that
+  // the stage does. The loop's thread, within a turn.
+  uint64_t StageNs() const { return stage_ns_; }
   // Statistics have one writer, the loop.
   uint64_t busy_ns() const { return busy_ns_.load(std::memory_order_relaxed); }
   uint64_t idle_ns() const { return idle_ns_.load(std::memory_order_relaxed); }
@@ -206,6 +209,7 @@ class Loop {
   bool poller_refused_ = false;  // To block, with no work since.
   uint64_t last_work_ns_ = 0;
   uint64_t turn_ended_ns_ = 0;
+  uint64_t stage_ns_ = 0;
   uint64_t next_poller_id_ = 1;
 
   std::atomic<uint64_t> busy_ns_{0}, idle_ns_{0}, blocked_count_{0};

@@ -282,7 +282,7 @@ bool BlockChannel::TryLend(Loan& loan) {
   if (loan.blocks == 0 || loan.blocks > blocks_ || loan.lba > blocks_ - loan.blocks) return false;
   if (range_locked_ && Overlap(loan.lba, loan.blocks, locked_lba_, locked_blocks_)) return false;
   if (!DoLend(loan)) return false;
-  loan.lent_ns = reactor_.NowNs();
+  loan.lent_ns = reactor_.StageNs();
   ++loans_;
   return true;
 }
@@ -293,7 +293,7 @@ void BlockChannel::Return(Loan& loan) {
   loan.part_count = 0;
   --loans_;
   CountOne(loan.write ? counters_.write : counters_.read, loan.blocks * block_bytes_,
-           reactor_.NowNs() - loan.lent_ns);
+           reactor_.StageNs() - loan.lent_ns);
   if (attention_) Attend();
 }
 

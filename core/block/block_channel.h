@@ -30,8 +30,8 @@ struct IoCounters {
 
 // A device's own buffers, lent to somebody who reads from them or writes into them instead of
 // copying. Give it back with BlockChannel::Return, on the same reactor. It is counted as an I/O
-// that lasts as long as the loan, which the borrower's peer has a part in: until data that is read
-// was sent, or data to be written has come.
+// that lasts as long as the loan, from stage to stage of the loop's turns; the borrower's peer has
+// a part in that: until data that is read was sent, or data to be written has come.
 struct Loan {
   bool write = false;  // The borrower writes: the data is on the device when it is given back.
   uint64_t lba = 0;

@@ -304,10 +304,14 @@ TEST_F(BlockChannelTest, LendsWithinTheRangeAndCounts) {
 TEST_F(BlockChannelTest, ALoanIsAnIoThatLastsUntilItIsGivenBack) {
   auto& channel = Make({.lends = true});
   Loan long_one{.lba = 0, .blocks = 1}, short_one{.lba = 1, .blocks = 2};
+  const auto pass = [this](uint64_t ns) {
+    world_.clock.Advance(ns);
+    world_.Turn();
+  };
   ASSERT_TRUE(channel.TryLend(long_one));
-  world_.clock.Advance(2000);
+  pass(2000);
   ASSERT_TRUE(channel.TryLend(short_one));
-  world_.clock.Advance(1000);
+  pass(1000);
   channel.Return(short_one);
   channel.Return(long_one);
   const IoCounters& c = channel.counters();
