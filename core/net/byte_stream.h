@@ -34,6 +34,7 @@ class SendItem {
  private:
   friend class SendQueue;
   ListNode node_;
+  size_t bytes_ = 0;  // Of the parts, while it is queued.
 };
 
 // What passed a stream, and in how many system calls.

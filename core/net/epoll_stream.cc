@@ -97,8 +97,9 @@ void EpollStream::Flush() {
   for (int i = 0; i < kSendsPerTurnMax; ++i) {
     const size_t count = queue().Gather(parts);
     if (count == 0) return Delivered(0);  // Items without bytes.
-    size_t gathered = 0;
-    for (size_t p = 0; p < count; ++p) gathered += parts[p].iov_len;
+    const bool all = count < parts.size();
+    size_t gathered = all ? queue().bytes() : 0;
+    for (size_t p = 0; p < count && !all; ++p) gathered += parts[p].iov_len;
 
     msghdr message{};
     message.msg_iov = parts.data();
@@ -110,7 +111,7 @@ void EpollStream::Flush() {
     send_blocked_ = bytes < gathered;
     Delivered(bytes);
     if (state() != State::kOpen && state() != State::kDraining) return;
-    if (send_blocked_ || count < parts.size()) return UpdateWatch();
+    if (send_blocked_ || all) return UpdateWatch();
   }
   FlushLater();  // Others have their turn first.
 }

@@ -17,7 +17,8 @@ size_t SizeOf(const SendItem& item) {
 
 void SendQueue::Push(SendItem& item) {
   CHECK(item.part_count <= SendItem::kPartsMax);
-  bytes_ += SizeOf(item);
+  item.bytes_ = SizeOf(item);
+  bytes_ += item.bytes_;
   items_.PushBack(item);
 }
 
@@ -27,10 +28,12 @@ size_t SendQueue::Gather(std::span<iovec> parts) {
   for (SendItem* item = items_.Front(); item != nullptr; item = items_.Next(*item)) {
     for (size_t i = 0; i < item->part_count; ++i) {
       iovec part = item->parts[i];
-      const size_t gone = std::min(skip, part.iov_len);
-      skip -= gone;
-      part.iov_base = static_cast<std::byte*>(part.iov_base) + gone;
-      part.iov_len -= gone;
+      if (skip > 0) [[unlikely]] {
+        const size_t gone = std::min(skip, part.iov_len);
+        skip -= gone;
+        part.iov_base = static_cast<std::byte*>(part.iov_base) + gone;
+        part.iov_len -= gone;
+      }
       if (part.iov_len == 0) continue;
       if (count == parts.size()) return count;
       parts[count++] = part;
@@ -39,17 +42,18 @@ size_t SendQueue::Gather(std::span<iovec> parts) {
   return count;
 }
 
-void SendQueue::Advance(size_t bytes, Items& sent) {
+void SendQueue::Advance(size_t bytes) {
   CHECK(bytes <= bytes_);
   bytes_ -= bytes;
   first_sent_ += bytes;
-  while (SendItem* first = items_.Front()) {
-    const size_t size = SizeOf(*first);
-    if (first_sent_ < size) return;
-    first_sent_ -= size;
-    items_.Remove(*first);
-    sent.PushBack(*first);
-  }
+}
+
+SendItem* SendQueue::PopSent() {
+  SendItem* const first = items_.Front();
+  if (first == nullptr || first_sent_ < first->bytes_) return nullptr;
+  first_sent_ -= first->bytes_;
+  items_.Remove(*first);
+  return first;
 }
 
 void SendQueue::TakeAll(Items& dropped) {

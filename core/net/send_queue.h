@@ -19,8 +19,10 @@ class SendQueue {
   void Push(SendItem& item);
   // Fills `parts` with what comes next, none of them empty, and returns how many.
   size_t Gather(std::span<iovec> parts);
-  // The first `bytes` of it have left. Items of which nothing is left move to `sent`.
-  void Advance(size_t bytes, Items& sent);
+  // The first `bytes` of it have left.
+  void Advance(size_t bytes);
+  // Takes out the first item, if nothing is left of it; else null.
+  SendItem* PopSent();
   // Moves everything to `dropped`.
   void TakeAll(Items& dropped);
 

@@ -43,9 +43,8 @@ void StreamBase::RunFlush() {
 
 void StreamBase::Delivered(size_t bytes) {
   counters_.bytes_sent += bytes;
-  SendQueue::Items sent;
-  queue_.Advance(bytes, sent);
-  while (SendItem* item = sent.PopFront()) item->OnSent(true);
+  queue_.Advance(bytes);
+  while (SendItem* item = queue_.PopSent()) item->OnSent(true);
   if (state_ == State::kDraining && queue_.empty()) {
     drained_ = true;
     BeginClose(why_);
