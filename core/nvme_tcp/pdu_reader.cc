@@ -16,6 +16,7 @@ struct Shape {
   PduReader::End reader = PduReader::End::kController;
   bool digests = false;  // As agreed; the others bear none.
   enum class Tail : uint8_t { kNone, kHeader, kData } tail = Tail::kNone;
+  bool has_datal = false;
 };
 
 constexpr size_t kTypeCount = 10;
@@ -30,8 +31,8 @@ constexpr std::array<Shape, kTypeCount> kShapes = [] {
   at(PduType::kC2HTermReq) = {sizeof(TermReq), kHost, false, Shape::Tail::kHeader};
   at(PduType::kCapsuleCmd) = {sizeof(CapsuleCmd), kController, true, Shape::Tail::kData};
   at(PduType::kCapsuleResp) = {sizeof(CapsuleResp), kHost, true, Shape::Tail::kNone};
-  at(PduType::kH2CData) = {sizeof(DataPdu), kController, true, Shape::Tail::kData};
-  at(PduType::kC2HData) = {sizeof(DataPdu), kHost, true, Shape::Tail::kData};
+  at(PduType::kH2CData) = {sizeof(DataPdu), kController, true, Shape::Tail::kData, true};
+  at(PduType::kC2HData) = {sizeof(DataPdu), kHost, true, Shape::Tail::kData, true};
   at(PduType::kR2T) = {sizeof(R2T), kHost, true, Shape::Tail::kNone};
   return shapes;
 }();
@@ -53,16 +54,20 @@ uint32_t DigestAt(const std::byte* place) {
 
 }  // namespace
 
-PduReader::PduReader(End end, size_t buffer_bytes, uint32_t plen_max)
+PduReader::PduReader(End end, size_t buffer_bytes, uint32_t plen_max, size_t whole_bytes_max)
     : side_(end),
       capacity_(buffer_bytes),
       plen_max_(plen_max),
+      whole_bytes_max_(whole_bytes_max),
       // The digest behind data that fills the buffer: see Space().
       buffer_(std::make_unique_for_overwrite<std::byte[]>(buffer_bytes + kDigestBytes)) {
-  CHECK(buffer_bytes >= kBufferBytesMin);
+  CHECK(buffer_bytes >= kBufferBytesMin && whole_bytes_max <= kWholeBytesMax);
 }
 
-void PduReader::Agree(Agreed agreed) { agreed_ = agreed; }
+void PduReader::Agree(Agreed agreed) {
+  agreed_ = agreed;
+  plain_ = !agreed.header_digest && !agreed.data_digest && agreed.pda == 0;
+}
 
 std::span<std::byte> PduReader::Space() {
   if (begin_ > 0) {
@@ -98,7 +103,33 @@ Violation PduReader::WrongField(uint32_t offset, const char* reason) const {
   return Fault(fes::kInvalidHeaderField, offset, reason);
 }
 
+// A PDU that is all here and has no digests, with its data right behind the header or none. Each
+// check is one of NextOther(), which says what is wrong where one fails.
 std::variant<NeedMore, Pdu, PduReader::DataEnd, Violation> PduReader::Next() {
+  const std::byte* const start = buffer_.get() + begin_;
+  const size_t received = end_ - begin_;
+  if (!plain_ || streaming_ > 0 || data_ends_ || received < sizeof(CommonHeader)) {
+    return NextOther();
+  }
+  const auto& header = *reinterpret_cast<const CommonHeader*>(start);
+  const Shape& shape = ShapeOf(header.type);
+  const uint32_t plen = header.plen, hlen = shape.hlen;
+  if (header.hlen != hlen || hlen == 0 || shape.reader != side_ || plen < hlen || plen > received ||
+      plen > plen_max_ || (header.flags & (kHdgstf | kDdgstf)) != 0) {
+    return NextOther();
+  }
+  const uint32_t data_bytes = plen - hlen;
+  if (data_bytes > 0 && (shape.tail != Shape::Tail::kData || header.pdo != hlen)) {
+    return NextOther();
+  }
+  if (shape.has_datal && reinterpret_cast<const DataPdu&>(header).datal != data_bytes) {
+    return NextOther();
+  }
+  begin_ += plen;
+  return Pdu{.header = &header, .data = {start + hlen, data_bytes}};
+}
+
+std::variant<NeedMore, Pdu, PduReader::DataEnd, Violation> PduReader::NextOther() {
   if (streaming_ > 0) return NeedMore{};
   if (data_ends_) return EndOfData();
 
@@ -162,8 +193,8 @@ std::variant<NeedMore, Pdu, PduReader::DataEnd, Violation> PduReader::Next() {
   }
   if (!head_is_here) return NeedMore{};
   const auto data_bytes = static_cast<uint32_t>(plen - data_begin - digest_bytes);
-  if ((header.type == PduType::kH2CData || header.type == PduType::kC2HData) &&
-      reinterpret_cast<const DataPdu&>(header).datal != data_bytes) [[unlikely]] {
+  if (shape.has_datal && reinterpret_cast<const DataPdu&>(header).datal != data_bytes)
+      [[unlikely]] {
     return WrongField(offsetof(CommonHeader, plen), "PLEN does not go with DATAL");
   }
 
@@ -177,7 +208,7 @@ std::variant<NeedMore, Pdu, PduReader::DataEnd, Violation> PduReader::Next() {
     return pdu;
   }
   // Not even PDO reached, data to be had in one piece, or only its digest is missing.
-  if (received < data_begin || data_bytes <= kWholeBytesMax ||
+  if (received < data_begin || data_bytes <= whole_bytes_max_ ||
       received - data_begin >= data_bytes) {
     return NeedMore{};
   }

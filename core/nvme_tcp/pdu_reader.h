@@ -34,8 +34,8 @@ struct Pdu {
 // test feeds it from an array.
 //
 // Bytes are received into a read-ahead buffer, so that one system call brings many PDUs, and
-// headers and short data are used where they lie. Data of more than kWholeBytesMax that is not all
-// there comes in two pieces: what was read ahead, then `rest` bytes that the owner receives
+// headers and short data are used where they lie. Data of more than `whole_bytes_max` that is not
+// all there comes in two pieces: what was read ahead, then `rest` bytes that the owner receives
 // straight to their place (streaming() > 0 until Streamed() has counted them), then a DataEnd.
 //
 // It checks what is so for every PDU of its type: PDU types for this end, HLEN, PDO and its
@@ -49,8 +49,9 @@ class PduReader {
   static constexpr size_t kBufferBytesMin = 2 * kWholeBytesMax;
   enum class End { kController, kHost };  // Whose reader it is.
 
-  // `plen_max` bounds every PDU: more is a violation.
-  PduReader(End end, size_t buffer_bytes, uint32_t plen_max);
+  // `plen_max` bounds every PDU: more is a violation. `whole_bytes_max` is kWholeBytesMax at most.
+  PduReader(End end, size_t buffer_bytes, uint32_t plen_max,
+            size_t whole_bytes_max = kWholeBytesMax);
 
   // From the first PDU after ICReq and ICResp on.
   struct Agreed {
@@ -78,6 +79,8 @@ class PduReader {
   std::variant<NeedMore, Pdu, DataEnd, Violation> Next();
 
  private:
+  // Any PDU, and none. Next() itself knows those that are most.
+  std::variant<NeedMore, Pdu, DataEnd, Violation> NextOther();
   Violation Fault(uint16_t fes, uint32_t fei, const char* reason) const;
   Violation WrongField(uint32_t offset, const char* reason) const;
   std::variant<NeedMore, Pdu, DataEnd, Violation> EndOfData();
@@ -85,8 +88,10 @@ class PduReader {
   const End side_;
   const size_t capacity_;
   const uint32_t plen_max_;
+  const size_t whole_bytes_max_;
   const std::unique_ptr<std::byte[]> buffer_;
   Agreed agreed_;
+  bool plain_ = true;  // Neither digests nor alignment were agreed.
   size_t begin_ = 0, end_ = 0;
   uint32_t streaming_ = 0;
   bool data_ends_ = false;  // Streamed data is owed its DataEnd.

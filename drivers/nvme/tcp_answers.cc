@@ -92,12 +92,16 @@ void TcpQueue::OnData(const Pdu& pdu) {
                   "a read succeeded without all of its data", pdu);
   }
   const std::byte* from = pdu.data.data();
-  command->ForPieces(command->received, static_cast<uint32_t>(pdu.data.size()),
-                     [&from](std::byte* at, uint32_t part) {
-                       std::memcpy(at, from, part);
-                       from += part;
-                       return true;
-                     });
+  if (command->piece_count == 1) {
+    std::memcpy(TcpCommand::PlaceOf(command->pieces[0]) + command->received, from, pdu.data.size());
+  } else {
+    command->ForPieces(command->received, static_cast<uint32_t>(pdu.data.size()),
+                       [&from](std::byte* at, uint32_t part) {
+                         std::memcpy(at, from, part);
+                         from += part;
+                         return true;
+                       });
+  }
   command->received += static_cast<uint32_t>(pdu.data.size());
   command->last_came = last;
   streaming_ = command;

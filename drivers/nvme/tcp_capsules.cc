@@ -76,6 +76,17 @@ void TcpQueue::Take(const SubmissionEntry& entry) {
   Enqueue(command);
 }
 
+// Lengths, digests and what lies before the data.
+inline void TcpQueue::FinishHeader(TcpCommand& command, size_t hlen, uint8_t flags) {
+  auto& header = *reinterpret_cast<CommonHeader*>(command.header.data());
+  header.hlen = static_cast<uint8_t>(hlen);
+  if (command.data_bytes > 0 || header_digest_) return FinishOtherHeader(command, hlen, flags);
+  header.flags = flags;
+  header.pdo = 0;
+  header.plen = command.header_bytes = static_cast<uint32_t>(hlen);
+  command.digested = false;
+}
+
 void TcpQueue::BuildCapsule(TcpCommand& command, const SubmissionEntry& entry) {
   auto& capsule = *reinterpret_cast<CapsuleCmd*>(command.header.data());
   capsule.ch.type = PduType::kCapsuleCmd;
@@ -113,14 +124,12 @@ void TcpQueue::BuildData(TcpCommand& command) {
   FinishHeader(command, sizeof(DataPdu), last ? nvme_tcp::kLastPdu : uint8_t{0});
 }
 
-// Lengths, digests and what lies before the data.
-void TcpQueue::FinishHeader(TcpCommand& command, size_t hlen, uint8_t flags) {
+void TcpQueue::FinishOtherHeader(TcpCommand& command, size_t hlen, uint8_t flags) {
   auto& header = *reinterpret_cast<CommonHeader*>(command.header.data());
   const bool has_data = command.data_bytes > 0;
   command.digested = has_data && data_digest_;
   header.flags = static_cast<uint8_t>(flags | (header_digest_ ? nvme_tcp::kHdgstf : 0) |
                                       (command.digested ? nvme_tcp::kDdgstf : 0));
-  header.hlen = static_cast<uint8_t>(hlen);
   const size_t digested_hlen = hlen + (header_digest_ ? kDigestBytes : 0);
   size_t begin = digested_hlen;
   if (has_data) {

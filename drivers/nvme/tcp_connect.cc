@@ -22,6 +22,8 @@ namespace fes = nvme_tcp::fes;
 
 // Read ahead: headers, and data that comes with them.
 constexpr size_t kReadAheadBytes = 64 << 10;
+// Longer data that was not read ahead to its end is not awaited there: the rest goes to its place.
+constexpr size_t kWholeBytesMax = 512;
 // Of one PDU that a target may send: the data of the largest command, and its header.
 constexpr uint32_t kPlenMax = (256u << 20) + 128;
 constexpr uint32_t kMaxH2CDataUnit = 4;
@@ -59,7 +61,7 @@ Status TcpQueue::Open(const Joining& joining) {
     }
   }
   socket_ = std::move(fd);
-  reader_.emplace(PduReader::End::kHost, kReadAheadBytes, kPlenMax);
+  reader_.emplace(PduReader::End::kHost, kReadAheadBytes, kPlenMax, kWholeBytesMax);
   Enter(State::kConnecting);
   return OkStatus();
 }

@@ -105,6 +105,7 @@ class TcpQueue final : public QueueWire {
   void BuildCapsule(TcpCommand& command, const SubmissionEntry& entry);
   void BuildData(TcpCommand& command);
   void FinishHeader(TcpCommand& command, size_t hlen, uint8_t flags);
+  void FinishOtherHeader(TcpCommand& command, size_t hlen, uint8_t flags);
   void Enqueue(TcpCommand& command) {
     command.sent = 0;
     command.queued = true;

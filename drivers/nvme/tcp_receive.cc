@@ -94,6 +94,10 @@ void TcpQueue::HandleAll() {
 
 void TcpQueue::Handle(const Pdu& pdu) {
   const PduType type = pdu.header->type;
+  if (state_ == State::kReady) [[likely]] {
+    if (type == PduType::kC2HData) return OnData(pdu);
+    if (type == PduType::kCapsuleResp) return OnResponse(pdu);
+  }
   if (type == PduType::kC2HTermReq) return OnTermReq(pdu);
   const bool negotiating = state_ == State::kNegotiating;
   if (negotiating != (type == PduType::kICResp)) {

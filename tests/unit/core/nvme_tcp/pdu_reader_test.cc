@@ -91,7 +91,7 @@ class NvmeTcpPduReaderTest : public testing::Test {
   // to a violation. Every piece is received from an array of its own size, so that a sanitizer
   // sees who reads behind it.
   std::vector<Seen> Read(const Bytes& stream, size_t chunk) {
-    PduReader reader(end_, buffer_bytes_, kPlenMax);
+    PduReader reader(end_, buffer_bytes_, kPlenMax, whole_bytes_max_);
     reader.Agree(agreed_);
     violation_.reset();
     std::vector<Seen> seen;
@@ -174,6 +174,7 @@ class NvmeTcpPduReaderTest : public testing::Test {
 
   End end_ = End::kController;
   size_t buffer_bytes_ = PduReader::kBufferBytesMin;
+  size_t whole_bytes_max_ = PduReader::kWholeBytesMax;
   PduReader::Agreed agreed_;
   bool awaits_end_ = false;
   std::optional<Violation> violation_;
@@ -220,6 +221,28 @@ TEST_F(NvmeTcpPduReaderTest, DoesNotMindWhereTheStreamIsCutOnce) {
     // Chunks of `cut` put the first boundary everywhere.
     ASSERT_EQ(Read(stream, cut), expected) << cut;
   }
+}
+
+TEST_F(NvmeTcpPduReaderTest, LetsShortDataGoToItsPlaceWhereItsOwnerWantsThat) {
+  end_ = End::kHost;
+  WithEveryAgreement([&] {
+    Bytes stream;
+    std::vector<Seen> expected;
+    uint8_t tag = 0;
+    for (const uint32_t bytes : {1u, 512u, 513u, 4096u, 8192u}) {
+      const Bytes data = MakePdu(kToHost, bytes, ++tag), response = MakePdu(kResponse, 0, ++tag);
+      stream.insert(stream.end(), data.begin(), data.end());
+      stream.insert(stream.end(), response.begin(), response.end());
+      expected.push_back(Expected(kToHost, bytes, static_cast<uint8_t>(tag - 1)));
+      expected.push_back(Expected(kResponse, 0, tag));
+    }
+    for (const size_t whole : {size_t{0}, size_t{512}}) {
+      whole_bytes_max_ = whole;
+      for (const size_t chunk : {1u, 7u, 24u, 25u, 1000u, 4097u, 65536u}) {
+        ASSERT_EQ(Read(stream, chunk), expected) << "chunk " << chunk;
+      }
+    }
+  });
 }
 
 TEST_F(NvmeTcpPduReaderTest, TakesDataThatFillsItsBuffer) {
