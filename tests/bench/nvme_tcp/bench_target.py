@@ -33,7 +33,7 @@ class Target:
             ("framework_wait_init", {}),
             ("nvmf_create_transport", {"trtype": "TCP", "max_queue_depth": 1024}),
             ("bdev_malloc_create", {"name": "Malloc0", "num_blocks": disk_mib * 256, "block_size": 4096}),
-            ("nvmf_create_subsystem", {"nqn": NQN, "allow_any_host": True}),
+            ("nvmf_create_subsystem", {"nqn": NQN, "allow_any_host": True, "max_namespaces": 4096}),
             ("nvmf_subsystem_add_ns", {"nqn": NQN, "namespace": {"bdev_name": "Malloc0"}}),
             ("nvmf_subsystem_add_listener", {"nqn": NQN, "listen_address": address}),
         ]:
