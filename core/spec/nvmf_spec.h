@@ -133,8 +133,12 @@ struct IdentifyNvmController {  // CNS 06h, CSI 0. NVM figure 102
 };
 static_assert(sizeof(IdentifyNvmController) == 4096);
 
+// What the Namespace Write Protection feature says. §8.12, figure 341
+enum class WriteProtection : uint8_t { kNone, kOn, kUntilPowerCycle, kPermanent };
+
 // --- Discovery log page. §5.16.1.23
 namespace log_page {
+inline constexpr uint8_t kFeatureEffects = 0x12;
 inline constexpr uint8_t kDiscovery = 0x70;
 }  // namespace log_page
 

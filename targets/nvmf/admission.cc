@@ -21,20 +21,6 @@ constexpr uint32_t kBadSubnqn = InData(offsetof(nvme::ConnectData, subnqn));
 constexpr uint32_t kBadHostnqn = InData(offsetof(nvme::ConnectData, hostnqn));
 constexpr uint32_t kBadQid = offsetof(nvme::ConnectCommand, qid);
 
-uint64_t CompletedBy(const QueueCounters& counters) {
-  return counters.reads.load(std::memory_order_relaxed) +
-         counters.writes.load(std::memory_order_relaxed) +
-         counters.others.load(std::memory_order_relaxed) +
-         counters.errors.load(std::memory_order_relaxed);
-}
-
-void Add(ControlSide::Totals& totals, const QueueCounters& counters) {
-  totals.reads += counters.reads.load(std::memory_order_relaxed);
-  totals.writes += counters.writes.load(std::memory_order_relaxed);
-  totals.bytes_read += counters.bytes_read.load(std::memory_order_relaxed);
-  totals.bytes_written += counters.bytes_written.load(std::memory_order_relaxed);
-}
-
 }  // namespace
 
 // --- Connect. Base §6.3, figures 375 and 381. None of the refusals says "do not retry": what is
@@ -191,16 +177,25 @@ Task<void> NvmfTarget::Impl::Leave(std::shared_ptr<const ControllerIdentity> ide
   CHECK(controller != nullptr && controller->identity == identity);
   const auto entry = controller->queues.find(qid);
   CHECK(entry != controller->queues.end() && entry->second.entered);
-  const QueueCounters& counters = entry->second.queue->counters();
   if (qid != 0) {
-    Add(controller->departed, counters);
-    past_[entry->second.reactor].completed += CompletedBy(counters);
+    CommandTotals counted;
+    counted += entry->second.queue->counters();
+    controller->departed += counted;
+    past_[entry->second.reactor].completed += counted.ended();
   }
   registry.Release(controller, qid);
+  if (controller->queues.empty()) Remember(*controller);
   if (qid == 0 && !controller->queues.empty()) {
     tasks_.Spawn(EndQueues(controller, /*with_admin=*/true, "the admin queue has ended"));
   }
   co_return;
+}
+
+void NvmfTarget::Impl::Remember(const ControllerRegistry::Controller& controller) {
+  const ControllerIdentity& identity = *controller.identity;
+  const auto subsystem = by_nqn_.find(identity.subnqn);
+  if (identity.discovery || subsystem == by_nqn_.end()) return;
+  subsystem->second->past_hosts().Add(identity.hostnqn, controller.departed);
 }
 
 // A queue may leave, and its number may be taken again, whenever this waits.
@@ -276,14 +271,8 @@ Task<Status> NvmfTarget::Impl::AllowAnyHost(std::string nqn, bool allow) {
 
 Task<ControlSide::Totals> NvmfTarget::Impl::CountOf(
     std::shared_ptr<const ControllerIdentity> identity) {
-  Totals totals;
   const ControllerRegistry::Handle controller = registry.Find(identity->subnqn, identity->cntlid);
-  if (controller == nullptr) co_return totals;
-  totals = controller->departed;
-  for (const auto& [qid, entry] : controller->queues) {
-    if (qid != 0 && entry.entered) Add(totals, entry.queue->counters());
-  }
-  co_return totals;
+  co_return controller == nullptr ? Totals{} : controller->Counted();
 }
 
 Task<bool> NvmfTarget::Impl::Abort(std::shared_ptr<const ControllerIdentity> identity,
@@ -296,10 +285,22 @@ Task<bool> NvmfTarget::Impl::Abort(std::shared_ptr<const ControllerIdentity> ide
   co_return co_await RunOn(env.reactors[entry->second.reactor], abort);
 }
 
-Task<uint16_t> NvmfTarget::Impl::SetWriteProtection(std::string subnqn, uint32_t nsid, bool on) {
-  const Result<Subsystem*> subsystem = FindNvm(subnqn);
+Task<uint16_t> NvmfTarget::Impl::SetWriteProtection(std::string nqn, uint32_t nsid,
+                                                    nvme::WriteProtection state) {
+  const Result<Subsystem*> subsystem = FindNvm(nqn);
   if (!subsystem.ok()) co_return nvme::status::kInvalidNamespace;
-  co_return co_await (*subsystem)->namespaces().SetWriteProtection(nsid, on);
+  co_return co_await (*subsystem)->namespaces().SetWriteProtection(nsid, state);
+}
+
+Task<uint16_t> NvmfTarget::Impl::ProtectNamespace(std::string subnqn, uint32_t nsid,
+                                                  nvme::WriteProtection state) {
+  const uint16_t status = co_await SetWriteProtection(subnqn, nsid, state);
+  if (status != nvme::status::kSuccess || env.keeper == nullptr) co_return status;
+  const Status kept = co_await env.keeper->KeepNamespace(subnqn, nsid);
+  if (kept.ok()) co_return nvme::status::kSuccess;
+  log_.Warning("subsystem %s: the write protection of namespace %d is in effect, but not saved: %s",
+               Printable(subnqn), nsid, kept.message());
+  co_return nvme::status::kInternalError;
 }
 
 size_t NvmfTarget::Impl::IoQueuesOf(const ControllerIdentity& identity) {
@@ -381,13 +382,35 @@ Task<Result<std::vector<QueueInfo>>> NvmfTarget::Impl::Queues(std::string nqn) {
   co_return infos;
 }
 
+SubsystemStatistics NvmfTarget::Impl::StatisticsOf(const Subsystem& subsystem) const {
+  SubsystemStatistics statistics;
+  statistics.nqn = subsystem.nqn();
+  statistics.namespaces = subsystem.namespaces().Statistics();
+  std::map<std::string, SubsystemStatistics::OfHost> hosts;
+  for (const auto& [hostnqn, past] : subsystem.past_hosts().all()) {
+    hosts[hostnqn].totals = past.totals;
+  }
+  const auto every = [](const ControllerRegistry::Controller&) { return true; };
+  for (const auto& controller : registry.Select(subsystem.nqn(), every)) {
+    SubsystemStatistics::OfHost& host = hosts[controller->identity->hostnqn];
+    ++host.controllers;
+    host.totals += controller->Counted();
+  }
+  for (auto& [hostnqn, host] : hosts) {
+    host.hostnqn = hostnqn;
+    statistics.hosts.push_back(std::move(host));
+  }
+  return statistics;
+}
+
 Task<std::vector<PollGroupInfo>> NvmfTarget::Impl::PollGroups() {
   std::vector<PollGroupInfo> infos;
   for (const auto& owned : workers_) {
     Worker& worker = *owned;
     PollGroupInfo info;
     info.name = absl::StrFormat("nvmf_tgt_poll_group_%03d", worker.reactor().index());
-    auto count = [&worker, &info] {
+    CommandTotals counted;
+    auto count = [&worker, &info, &counted] {
       for (const Queue* queue : worker.queues()) {
         switch (queue->state()) {
           case Queue::State::kNew:
@@ -400,7 +423,7 @@ Task<std::vector<PollGroupInfo>> NvmfTarget::Impl::PollGroups() {
           case Queue::State::kIo:
             ++info.current_io_qpairs;
             info.pending_bdev_io += queue->in_flight();
-            info.completed_nvme_io += CompletedBy(queue->counters());
+            counted += queue->counters();
             break;
           case Queue::State::kClosing:
           case Queue::State::kEnded:
@@ -412,7 +435,7 @@ Task<std::vector<PollGroupInfo>> NvmfTarget::Impl::PollGroups() {
     const Past& past = past_[worker.reactor().index()];
     info.admin_qpairs = past.admin_queues;
     info.io_qpairs = past.io_queues;
-    info.completed_nvme_io += past.completed;
+    info.completed_nvme_io = past.completed + counted.ended();
     infos.push_back(std::move(info));
   }
   co_return infos;

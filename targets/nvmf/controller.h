@@ -93,8 +93,9 @@ class Controller final : private KeepAlive::Owner {
   void StartNumberOfQueues(Execution& execution);
   Task<void> SetNumberOfQueues(Execution* execution, uint16_t count);
   void StartWriteProtection(Execution& execution);
-  Task<void> SetWriteProtection(Execution* execution, uint32_t nsid, bool on);
+  Task<void> SetWriteProtection(Execution* execution, uint32_t nsid, nvme::WriteProtection state);
   uint32_t EventBitsSupported() const;
+  std::string FeatureEffects() const;
 
   // --- log_pages.cc
   void GetLogPage(Execution& execution);

@@ -1,7 +1,10 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <string>
+
+#include "targets/nvmf/error_log.h"
 
 namespace pollux::nvmf {
 
@@ -15,6 +18,8 @@ struct ControllerIdentity {
   uint32_t listener_id = 0;
   std::string local_address;  // That the host came to; may be empty.
   size_t home = 0;            // Index of the reactor of its admin queue.
+  // What has failed on any of its queues. Every reactor writes to it.
+  std::shared_ptr<ErrorLog> errors = std::make_shared<ErrorLog>();
 };
 
 }  // namespace pollux::nvmf

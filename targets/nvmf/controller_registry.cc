@@ -35,6 +35,14 @@ ControllerRegistry::Handle ControllerRegistry::Find(const std::string& subnqn,
   return found == of_subsystem->second.controllers.end() ? nullptr : found->second;
 }
 
+CommandTotals ControllerRegistry::Controller::Counted() const {
+  CommandTotals totals = departed;
+  for (const auto& [qid, entry] : queues) {
+    if (qid != 0 && entry.entered) totals += entry.queue->counters();
+  }
+  return totals;
+}
+
 bool ControllerRegistry::Reserve(Controller& controller, uint16_t qid, QueueEntry queue) {
   if (!controller.queues.emplace(qid, queue).second) return false;
   CountQueue(queue.reactor);

@@ -28,9 +28,12 @@ class ControllerRegistry {
   struct Controller {
     std::shared_ptr<const ControllerIdentity> identity;
     std::map<uint16_t, QueueEntry> queues;
-    bool ending = false;           // It was told to end, or its admin queue has gone.
-    ControlSide::Totals departed;  // What queues have counted that are no more.
+    bool ending = false;     // It was told to end, or its admin queue has gone.
+    CommandTotals departed;  // What I/O queues have counted that are no more.
     Event gone;
+
+    // By its I/O queues.
+    CommandTotals Counted() const;
   };
   using Handle = std::shared_ptr<Controller>;
 

@@ -48,6 +48,11 @@ class Execution final : public Deferred, private BufferPool::Waiter {
 
   // --- Ways to end. Statuses are SCT << 8 | SC, with DNR where a retry is of no use.
   void End(uint16_t status, uint32_t dw0 = 0, uint32_t dw1 = 0);
+  // The field of the command that begins there is what is wrong with it, for the error log.
+  void EndInvalidField(uint8_t byte, uint8_t bit = 0) {
+    fault_at_ = LocationAt(byte, bit);
+    End(nvme::status::kInvalidField | nvme::status::kDnrBit);
+  }
   void EndSuccess(uint32_t dw0 = 0, uint32_t dw1 = 0) { End(nvme::status::kSuccess, dw0, dw1); }
   // The parameter data of an admin command, cut to what the host expects; kept until it was sent.
   void EndWithData(std::string data, uint32_t dw0 = 0);
@@ -139,9 +144,8 @@ class Execution final : public Deferred, private BufferPool::Waiter {
     return state == State::kAwaitData || state == State::kAwaitSent;
   }
 
-  // What the command counts as when it ends.
-  enum class Kind : uint8_t { kOther, kRead, kWrite };
-  void CountAs(Kind kind) { kind_ = kind; }
+  // What the command counts as when it succeeds.
+  void CountAs(CommandKind kind) { kind_ = kind; }
 
   // --- A fused pair. One half is active at a time: it waits for one of the things above, or takes
   // a step. The other is passive, and ends when the active one does.
@@ -178,7 +182,7 @@ class Execution final : public Deferred, private BufferPool::Waiter {
     command_.queue_ = &queue;
     state_ = State::kRunning;
     early_ = Early::kNo;
-    kind_ = Kind::kOther;
+    kind_ = CommandKind::kOther;
     answered_ = false;
     transfer.offset = 0;
   }
@@ -214,9 +218,10 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   uint32_t dw0_ = 0;  // Of the completion behind parameter data.
   State state_ = State::kIdle;
   Early early_ = Early::kNo;
-  Kind kind_ = Kind::kOther;
+  CommandKind kind_ = CommandKind::kOther;
   bool answered_ = false;  // The completion is with the transport.
   bool io_done_ = false;
+  uint16_t fault_at_ = kNoLocation;
   std::string parameter_data_;
 };
 static_assert(sizeof(Execution) <= Command::kExecutionBytes);

@@ -49,7 +49,7 @@ void Controller::StartFabrics(Execution& execution) {
 void Controller::PropertyGet(Execution& execution) {
   const nvme::PropertyCommand& command = PropertyOf(execution);
   const std::optional<uint64_t> value = properties_.Get(command.ofst, BytesOf(command));
-  if (!value.has_value()) return execution.End(kInvalidField | kDnrBit);
+  if (!value.has_value()) return execution.EndInvalidField(offsetof(nvme::PropertyCommand, ofst));
   execution.EndSuccess(static_cast<uint32_t>(*value), static_cast<uint32_t>(*value >> 32));
 }
 
@@ -57,7 +57,7 @@ void Controller::PropertySet(Execution& execution) {
   const nvme::PropertyCommand& command = PropertyOf(execution);
   const std::optional<Properties::Work> work =
       properties_.Set(command.ofst, BytesOf(command), command.value);
-  if (!work.has_value()) return execution.End(kInvalidField | kDnrBit);
+  if (!work.has_value()) return execution.EndInvalidField(offsetof(nvme::PropertyCommand, ofst));
   if (*work == Properties::Work::kNone) return execution.EndSuccess();
   AwaitTask(execution, DoWork(&execution, *work));
 }
@@ -79,6 +79,7 @@ void Controller::Reset() {
   events_.Reset();
   events_.EndRequests(kAbortedSqDeletion);
   changed_namespaces_.Clear();
+  identity_->errors->Clear();
   features_ = Features(queue_.limits().io_queues_max);
 }
 

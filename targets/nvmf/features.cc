@@ -1,11 +1,13 @@
 #include "targets/nvmf/features.h"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 
 #include "core/run_on.h"
 #include "targets/nvmf/await_task.h"
 #include "targets/nvmf/controller.h"
+#include "targets/nvmf/parameter_data.h"
 #include "targets/nvmf/queue.h"
 #include "targets/nvmf/worker.h"
 
@@ -26,6 +28,9 @@ constexpr uint16_t kFeatureNotNamespaceSpecific = 0x10f;
 constexpr uint16_t kCommandSetCombinationRejected = 0x12b;
 constexpr uint32_t kSmartEvents = 0xff;  // Of the Asynchronous Event Configuration.
 constexpr size_t kHostBehaviorBytes = 512;
+
+// Where fields of these commands begin.
+constexpr uint8_t kFidByte = 40, kSelByte = 41, kValueByte = 44;
 
 uint8_t FidOf(Execution& e) { return static_cast<uint8_t>(uint32_t{e.entry().cdw10}); }
 
@@ -96,6 +101,20 @@ uint32_t Controller::EventBitsSupported() const {
   return bits;
 }
 
+// The Feature Identifiers Supported and Effects log page. Figure 257: FSUPP, NCC, and the scope.
+std::string Controller::FeatureEffects() const {
+  constexpr uint32_t kThere = 1 << 0, kChangesNamespace = 1 << 2, kOfNamespace = 1 << 20,
+                     kOfController = 1 << 21;
+  Page<std::array<Le32, 256>> page;
+  for (unsigned fid = 0; fid < page->size(); ++fid) {
+    const auto capabilities = CapabilitiesOf(static_cast<uint8_t>(fid), discovery());
+    if (!capabilities) continue;
+    const bool of_namespace = (*capabilities & kNamespaceSpecific) != 0;
+    (*page)[fid] = kThere | (of_namespace ? kOfNamespace | kChangesNamespace : kOfController);
+  }
+  return page.Take();
+}
+
 // --- Get Features
 
 void Controller::GetFeatures(Execution& execution) {
@@ -103,7 +122,8 @@ void Controller::GetFeatures(Execution& execution) {
   const uint8_t fid = FidOf(execution);
   const uint32_t select = cdw10 >> 8 & 0x7;
   const std::optional<uint32_t> capabilities = CapabilitiesOf(fid, discovery());
-  if (!capabilities || select > kCapabilities) return execution.End(kInvalidField | kDnrBit);
+  if (!capabilities) return execution.EndInvalidField(kFidByte);
+  if (select > kCapabilities) return execution.EndInvalidField(kSelByte);
   if (select == kCapabilities) return execution.EndSuccess(*capabilities);
   const bool current = select == kCurrent;  // Nothing was saved, so the saved value is the default.
   switch (fid) {
@@ -111,7 +131,7 @@ void Controller::GetFeatures(Execution& execution) {
       return execution.EndSuccess(current ? keep_alive_.timeout_ms() : 0);
     case nvme::feature::kHostIdentifier: {
       // Over fabrics it has 128 bits, and EXHID must say so. §5.27.1.25
-      if ((cdw11 & 1) == 0) return execution.End(kInvalidField | kDnrBit);
+      if ((cdw11 & 1) == 0) return execution.EndInvalidField(kValueByte);
       const auto& id = identity_->hostid;
       return EndWithWhole(execution,
                           std::string(reinterpret_cast<const char*>(id.data()), id.size()));
@@ -124,7 +144,8 @@ void Controller::GetFeatures(Execution& execution) {
     case nvme::feature::kNamespaceWriteProtection: {
       const NamespaceView* const ns = FindVisible(execution.entry().nsid);
       if (ns == nullptr) return execution.End(kInvalidNamespace | kDnrBit);
-      return execution.EndSuccess(current && ns->facts->write_protected);
+      const auto now = static_cast<uint32_t>(ns->facts->write_protection);
+      return execution.EndSuccess(current ? now : 0);
     }
   }
   const Features defaults(queue_.limits().io_queues_max);
@@ -138,7 +159,7 @@ void Controller::SetFeatures(Execution& execution) {
   const uint32_t nsid = execution.entry().nsid;
   const uint8_t fid = FidOf(execution);
   const auto capabilities = CapabilitiesOf(fid, discovery());
-  if (!capabilities) return execution.End(kInvalidField | kDnrBit);
+  if (!capabilities) return execution.EndInvalidField(kFidByte);
   if ((cdw10 >> 31) != 0) return execution.End(kFeatureNotSaveable | kDnrBit);
   if (fid == nvme::feature::kNamespaceWriteProtection) return StartWriteProtection(execution);
   if (nsid != 0 && nsid != nvme::kAllNamespaces) {
@@ -157,7 +178,9 @@ void Controller::SetFeatures(Execution& execution) {
       SetKeepAlive(cdw11);
       return execution.EndSuccess();
   }
-  execution.End(SetValue(fid, cdw11));
+  const uint16_t status = SetValue(fid, cdw11);
+  if (status == (kInvalidField | kDnrBit)) return execution.EndInvalidField(kValueByte);
+  execution.End(status);
 }
 
 // Sets a feature that is a value. A status of NVMe.
@@ -213,9 +236,7 @@ void Controller::StartNumberOfQueues(Execution& execution) {
   const uint32_t cdw11 = execution.entry().cdw11;
   const auto submission = static_cast<uint16_t>(cdw11),
              completion = static_cast<uint16_t>(cdw11 >> 16);
-  if (submission == 0xffff || completion == 0xffff) {
-    return execution.End(kInvalidField | kDnrBit);
-  }
+  if (submission == 0xffff || completion == 0xffff) return execution.EndInvalidField(kValueByte);
   // A queue pair has one of each.
   const uint32_t asked = std::min(submission, completion) + 1u;
   AwaitTask(execution, SetNumberOfQueues(&execution, static_cast<uint16_t>(std::min<uint32_t>(
@@ -235,21 +256,25 @@ Task<void> Controller::SetNumberOfQueues(Execution* execution, uint16_t count) {
   execution->EndSuccess(TwiceZeroBased(count));
 }
 
-// --- Namespace Write Protection. §8.12, §5.27.1.30. It belongs to the namespace, for all hosts.
+// --- Namespace Write Protection. §8.12, §5.27.1.30. It belongs to the namespace, for all hosts. A
+// power cycle of the subsystem is a restart of the daemon, or that it is made anew.
 
 void Controller::StartWriteProtection(Execution& execution) {
   const uint32_t nsid = execution.entry().nsid, state = execution.entry().cdw11 & 0x7;
   if (FindVisible(nsid) == nullptr) return execution.End(kInvalidNamespace | kDnrBit);
-  // Until the next power cycle, and for ever: not offered.
-  if (state > 1) return execution.End(kInvalidField | kDnrBit);
-  AwaitTask(execution, SetWriteProtection(&execution, nsid, state == 1));
+  if (state > static_cast<uint32_t>(nvme::WriteProtection::kPermanent)) {
+    return execution.EndInvalidField(kValueByte);
+  }
+  AwaitTask(execution,
+            SetWriteProtection(&execution, nsid, static_cast<nvme::WriteProtection>(state)));
 }
 
-Task<void> Controller::SetWriteProtection(Execution* execution, uint32_t nsid, bool on) {
+Task<void> Controller::SetWriteProtection(Execution* execution, uint32_t nsid,
+                                          nvme::WriteProtection state) {
   Worker& worker = queue_.worker();
   co_await SwitchTo(worker.control());
   const uint16_t status =
-      co_await worker.control_side().SetWriteProtection(identity_->subnqn, nsid, on);
+      co_await worker.control_side().ProtectNamespace(identity_->subnqn, nsid, state);
   co_await SwitchTo(worker.reactor());
   execution->End(status);
 }

@@ -19,6 +19,9 @@ namespace {
 constexpr size_t kIdentifyBytes = 4096;
 constexpr uint32_t kNsidListEnd = 0xfffffffe;  // Lists begin behind a lower NSID than this.
 
+// Where fields of the command begin.
+constexpr uint8_t kCnsByte = 40, kCntidByte = 42, kCsiByte = 47;
+
 uint8_t CnsOf(Execution& e) { return static_cast<uint8_t>(uint32_t{e.entry().cdw10}); }
 uint16_t CntidOf(Execution& e) { return static_cast<uint16_t>(e.entry().cdw10 >> 16); }
 uint8_t CsiOf(Execution& e) { return static_cast<uint8_t>(e.entry().cdw11 >> 24); }
@@ -53,9 +56,9 @@ std::string ControllerList(const std::vector<uint16_t>& ids, uint16_t first) {
 void Controller::Identify(Execution& execution) {
   const uint8_t cns = CnsOf(execution);
   if (cns == nvme::cns::kController) return EndWithWhole(execution, IdentifyController());
-  if (discovery()) return execution.End(kInvalidField | kDnrBit);
+  if (discovery()) return execution.EndInvalidField(kCnsByte);
   if (IsOfCommandSet(cns) && CsiOf(execution) != nvme::kCsiNvm) {
-    return execution.End(kInvalidField | kDnrBit);
+    return execution.EndInvalidField(kCsiByte);
   }
   switch (cns) {
     case nvme::cns::kNamespace:
@@ -75,14 +78,14 @@ void Controller::Identify(Execution& execution) {
       return EndWithWhole(execution, IdentifyNvmController());
     case nvme::cns::kIoCommandSets:
       if (CntidOf(execution) != identity_->cntlid && CntidOf(execution) != 0xffff) {
-        return execution.End(kInvalidField | kDnrBit);
+        return execution.EndInvalidField(kCntidByte);
       }
       return EndWithWhole(execution, IoCommandSets());
     case nvme::cns::kAttachedControllers:
     case nvme::cns::kControllers:
       return IdentifyControllers(execution);
   }
-  execution.End(kInvalidField | kDnrBit);
+  execution.EndInvalidField(kCnsByte);
 }
 
 // Of a namespace that is not there, or that this host may not see, everything is zero; what is

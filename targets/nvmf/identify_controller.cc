@@ -21,7 +21,7 @@ constexpr uint8_t kAnaOptimized = 1 << 0, kAnaNonOptimized = 1 << 1, kAnaInacces
 constexpr uint8_t kAnaTransitionSeconds = 10;
 constexpr uint8_t kVolatileCache = 1 << 0, kFlushesAllNamespaces = 3 << 1;
 constexpr uint16_t kCompareAndWrite = 1 << 0;
-constexpr uint8_t kWriteProtection = 1 << 0;
+constexpr uint8_t kWriteProtection = 1 << 0, kUntilPowerCycle = 1 << 1, kPermanent = 1 << 2;
 constexpr uint16_t kCopyFormat0 = 1 << 0;
 constexpr uint32_t kSgls = 1 << 0, kSglAddressIsOffset = 1 << 20, kSglTransportData = 1 << 21;
 constexpr uint16_t kDisconnects = 1 << 0;
@@ -58,6 +58,7 @@ void FillForIo(nvme::IdentifyController& data, const SubsystemFacts& facts) {
   data.cntrltype = 1;
   if (facts.multipath) data.cmic = kSeveralPorts | kSeveralControllers;
   data.frmw = kOneReadOnlySlot;
+  data.elpe = ErrorLog::kEntries - 1;
   data.lpa |= kEffectsLog;
   data.sqes = 6 << 4 | 6;
   data.cqes = 4 << 4 | 4;
@@ -67,7 +68,7 @@ void FillForIo(nvme::IdentifyController& data, const SubsystemFacts& facts) {
               nvme::oncs::kSaveSelect | nvme::oncs::kVerify | nvme::oncs::kCopy;
   data.fuses = kCompareAndWrite;
   data.vwc = kVolatileCache | kFlushesAllNamespaces;
-  data.nwpc = kWriteProtection;
+  data.nwpc = kWriteProtection | kUntilPowerCycle | kPermanent;
   data.ocfs = kCopyFormat0;
   data.ofcs = kDisconnects;
   if (!facts.ana_reporting) return;

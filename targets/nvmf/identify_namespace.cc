@@ -19,9 +19,7 @@ constexpr uint8_t kWriteProtected = 1 << 0;                                     
 constexpr uint8_t kDeallocatedReadsZero = 1, kWriteZeroesDeallocates = 1 << 3;    // DLFEAT
 constexpr uint8_t kReady = 1 << 0;                                                // NSTAT
 
-uint8_t NsattrOf(const NamespaceFacts& facts) {
-  return facts.read_only || facts.write_protected ? kWriteProtected : 0;
-}
+uint8_t NsattrOf(const NamespaceFacts& facts) { return facts.IsWritable() ? 0 : kWriteProtected; }
 
 // Capsules carry metadata only with its block. A disk that keeps it apart is served without.
 void FillFormat(nvme::IdentifyNamespace& data, const Geometry& geometry) {

@@ -63,8 +63,7 @@ bool UseNamespace(Execution& e, uint32_t nsid) {
 }
 
 uint16_t CheckWritable(Execution& e) {
-  const NamespaceFacts& facts = e.facts();
-  return facts.read_only || facts.write_protected ? kNamespaceWriteProtected | kDnrBit : kSuccess;
+  return e.facts().IsWritable() ? kSuccess : kNamespaceWriteProtected | kDnrBit;
 }
 
 uint16_t StatusOfIo(IoStatus status, bool write) {

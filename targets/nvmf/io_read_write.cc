@@ -68,7 +68,7 @@ void OnLoanFilled(Execution& e) {
 void Read(Execution& e) {
   if (const uint16_t status = ParseRange(e)) return e.End(status);
   if (const uint16_t status = CheckDataLength(e)) return e.End(status);
-  e.CountAs(Execution::Kind::kRead);
+  e.CountAs(CommandKind::kRead);
   if (!TryLend(e, /*write=*/false)) return ReadBurst(e);
   e.transfer.offset = e.command().data_bytes;
   e.SendData(0, {e.loan.parts, e.loan.part_count}, /*last=*/true, nullptr);
@@ -78,7 +78,7 @@ void Write(Execution& e) {
   if (const uint16_t status = CheckWritable(e)) return e.End(status);
   if (const uint16_t status = ParseRange(e)) return e.End(status);
   if (const uint16_t status = CheckDataLength(e)) return e.End(status);
-  e.CountAs(Execution::Kind::kWrite);
+  e.CountAs(CommandKind::kWrite);
   // A loan says nothing of the medium; FUA does.
   const bool may_lend = !(e.transfer.fua && e.facts().volatile_cache);
   if (may_lend && TryLend(e, /*write=*/true)) {

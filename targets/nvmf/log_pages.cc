@@ -20,9 +20,13 @@ namespace {
 
 constexpr uint8_t kGroupsOnly = 1 << 0;  // LSP of the ANA page: RGO
 
+// Where fields of the command begin.
+constexpr uint8_t kNsidByte = 4, kNumdByte = 42, kLpoByte = 48, kOtByte = 58, kOtBit = 7,
+                  kCsiByte = 59;
+
 // What a host asks for. Figure 197 and after.
 struct LogRequest {
-  uint8_t lid = 0, lsp = 0;
+  uint8_t lid = 0, lsp = 0, csi = 0;
   bool retain = false;    // RAE
   bool by_index = false;  // OT: the offset counts entries.
   uint64_t bytes = 0;     // NUMD, in bytes.
@@ -36,6 +40,7 @@ struct LogRequest {
     bytes = ((uint64_t{cdw11 & 0xffff} << 16 | cdw10 >> 16) + 1) * 4;
     offset = uint64_t{entry.cdw13} << 32 | entry.cdw12;
     by_index = (entry.cdw14 >> 23 & 1) != 0;
+    csi = static_cast<uint8_t>(entry.cdw14 >> 24);
   }
 };
 
@@ -48,8 +53,9 @@ std::string FirmwareSlots() {
   return page.Take();
 }
 
-// CSUPP, LBCC, NCC. Figure 211
-constexpr uint32_t kThere = 1 << 0, kChangesBlocks = 1 << 1, kChangesNamespace = 1 << 2;
+// CSUPP, LBCC, NCC, and the scope: of namespaces, of the controller. Figure 211
+constexpr uint32_t kThere = 1 << 0, kChangesBlocks = 1 << 1, kChangesNamespace = 1 << 2,
+                   kOfNamespace = 1 << 20, kOfController = 1 << 21;
 
 std::string CommandEffects() {
   struct Effects {
@@ -60,16 +66,18 @@ std::string CommandEffects() {
   for (const uint8_t opcode :
        {nvme::admin::kGetLogPage, nvme::admin::kIdentify, nvme::admin::kAbort,
         nvme::admin::kGetFeatures, nvme::admin::kAsyncEventRequest, nvme::admin::kKeepAlive}) {
-    page->admin[opcode] = kThere;
+    page->admin[opcode] = kThere | kOfController;
   }
-  page->admin[nvme::admin::kSetFeatures] = kThere | kChangesNamespace;  // Write protection does.
+  // Write protection changes, and is of, a namespace.
+  page->admin[nvme::admin::kSetFeatures] =
+      kThere | kChangesNamespace | kOfController | kOfNamespace;
   for (const uint8_t opcode :
        {nvme::io::kFlush, nvme::io::kRead, nvme::io::kCompare, nvme::io::kVerify}) {
-    page->io[opcode] = kThere;
+    page->io[opcode] = kThere | kOfNamespace;
   }
   for (const uint8_t opcode :
        {nvme::io::kWrite, nvme::io::kWriteZeroes, nvme::io::kDatasetManagement, nvme::io::kCopy}) {
-    page->io[opcode] = kThere | kChangesBlocks;
+    page->io[opcode] = kThere | kChangesBlocks | kOfNamespace;
   }
   return page.Take();
 }
@@ -80,12 +88,11 @@ void Controller::GetLogPage(Execution& execution) {
   const LogRequest request(execution.entry());
   const uint32_t nsid = execution.entry().nsid;
   // Offsets are of bytes here, and multiples of a dword.
-  if (request.by_index || request.offset % 4 != 0) return execution.End(kInvalidField | kDnrBit);
+  if (request.by_index) return execution.EndInvalidField(kOtByte, kOtBit);
+  if (request.offset % 4 != 0) return execution.EndInvalidField(kLpoByte);
   // No page is of one namespace.
-  if (nsid != 0 && nsid != nvme::kAllNamespaces) return execution.End(kInvalidField | kDnrBit);
-  if (request.bytes > queue_.limits().io_bytes_max) {
-    return execution.End(kInvalidField | kDnrBit);
-  }
+  if (nsid != 0 && nsid != nvme::kAllNamespaces) return execution.EndInvalidField(kNsidByte);
+  if (request.bytes > queue_.limits().io_bytes_max) return execution.EndInvalidField(kNumdByte);
   if (request.bytes > execution.command().data_bytes) {
     return execution.End(kSglDataLengthInvalid | kDnrBit);
   }
@@ -93,14 +100,18 @@ void Controller::GetLogPage(Execution& execution) {
   switch (request.lid) {
     case nvme::log_page::kSupported:
       return EndWithLog(execution, SupportedLogPages());
-    case nvme::log_page::kError:  // Errors come back with their commands; none is kept.
-      return EndWithLog(execution, Page<nvme::ErrorLogEntry>().Take());
+    case nvme::log_page::kError:
+      return EndWithLog(execution, identity_->errors->LogPage());
     case nvme::log_page::kFirmwareSlot:
       return EndWithLog(execution, FirmwareSlots());
     case nvme::log_page::kChangedNamespaces:
       return EndWithLog(execution, changed_namespaces_.LogPage());
     case nvme::log_page::kEffects:
+      // That of a command set: the NVM command set is the only one.
+      if (request.csi != nvme::kCsiNvm) return execution.EndInvalidField(kCsiByte);
       return EndWithLog(execution, CommandEffects());
+    case nvme::log_page::kFeatureEffects:
+      return EndWithLog(execution, FeatureEffects());
     case nvme::log_page::kAna:
       return EndWithLog(execution, AnaPage((request.lsp & kGroupsOnly) != 0));
     case nvme::log_page::kHealth:
@@ -119,6 +130,7 @@ bool Controller::HasLogPage(uint8_t lid) const {
     case nvme::log_page::kFirmwareSlot:
     case nvme::log_page::kChangedNamespaces:
     case nvme::log_page::kEffects:
+    case nvme::log_page::kFeatureEffects:
       return !discovery();
     case nvme::log_page::kAna:
       return !discovery() && view_.facts().ana_reporting;
@@ -131,7 +143,7 @@ bool Controller::HasLogPage(uint8_t lid) const {
 // What lies beyond the page's end is zero; an offset beyond it is an error.
 void Controller::EndWithLog(Execution& execution, const std::string& page) {
   const LogRequest request(execution.entry());
-  if (request.offset > page.size()) return execution.End(kInvalidField | kDnrBit);
+  if (request.offset > page.size()) return execution.EndInvalidField(kLpoByte);
   std::string answer = page.substr(request.offset, request.bytes);
   answer.resize(request.bytes);
   if (!request.retain) {
@@ -163,6 +175,9 @@ Task<void> Controller::EndWithHealth(Execution* execution) {
   SetNumber(page->data_units_written, (totals.bytes_written + 511'999) / 512'000);
   SetNumber(page->host_reads, totals.reads);
   SetNumber(page->host_writes, totals.writes);
+  SetNumber(page->media_errors, totals.failures[static_cast<size_t>(Failure::kMedia)] +
+                                    totals.failures[static_cast<size_t>(Failure::kProtection)]);
+  SetNumber(page->num_err_log_entries, identity_->errors->count());
   EndWithLog(*execution, page.Take());
 }
 

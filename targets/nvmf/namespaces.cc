@@ -25,7 +25,8 @@ bool IsZero(const std::array<uint8_t, N>& bytes) {
 
 // A configured namespace. It is the user of its block device while `device` is set.
 struct Namespaces::Entry final : BlockUser {
-  Entry(Namespaces& owner, NamespaceSpec wanted) : namespaces(owner), spec(std::move(wanted)) {}
+  Entry(Namespaces& owner, NamespaceSpec wanted)
+      : namespaces(owner), spec(std::move(wanted)), counters(owner.views_.size()) {}
 
   std::string description() const override {
     return absl::StrFormat("NVMe subsystem %s namespace %d", Printable(namespaces.nqn_), spec.nsid);
@@ -49,7 +50,7 @@ struct Namespaces::Entry final : BlockUser {
     facts->eui64 = spec.eui64.value_or(std::array<uint8_t, 8>{});
     facts->anagrpid = spec.anagrpid;
     facts->read_only = device->read_only();
-    facts->write_protected = write_protected;
+    facts->write_protection = spec.write_protection;
     facts->volatile_cache = device->volatile_cache();
     facts->flush = device->Supports(IoType::kFlush);
     facts->unmap = device->Supports(IoType::kUnmap);
@@ -63,9 +64,9 @@ struct Namespaces::Entry final : BlockUser {
   }
 
   Namespaces& namespaces;
-  NamespaceSpec spec;  // As it was asked for, with nsid and group.
+  NamespaceSpec spec;  // As it was asked for, with nsid and group, and its write protection now.
   std::set<std::string> hosts;
-  bool write_protected = false;
+  std::vector<CommandCounters> counters;  // By reactor. They go on while the disk is away.
   BlockDevice* device = nullptr;
   // Set with the device.
   Uuid uuid;
@@ -155,6 +156,11 @@ Task<Status> Namespaces::Attach(Entry& entry) {
     co_return ErrorOfField(ENOTSUP, "bdev_name", Printable(entry.spec.bdev_name),
                            "its metadata is apart from its data, which fabrics have no place for");
   }
+  if (device.geometry().protection_type > 0 &&
+      device.geometry().metadata_bytes < sizeof(nvme::ProtectionInformation)) {
+    co_return ErrorOfField(ENOTSUP, "bdev_name", Printable(entry.spec.bdev_name),
+                           "its metadata is too short for protection information");
+  }
   CO_RETURN_IF_ERROR(TakeIdentifiers(entry, device));
   if (const Status opened = device.Open(entry, /*write=*/!device.read_only()); !opened.ok()) {
     GiveIdentifiersBack(entry);
@@ -164,8 +170,8 @@ Task<Status> Namespaces::Attach(Entry& entry) {
   entry.device = &device;
   entry.reason.clear();
   const std::shared_ptr<const NamespaceFacts> facts = entry.Facts();
-  auto attach = [&device, &facts](SubsystemView& view, size_t reactor) {
-    view.Attach(device.channel(reactor), facts);
+  auto attach = [&device, &facts, &entry](SubsystemView& view, size_t reactor) {
+    view.Attach(device.channel(reactor), facts, entry.counters[reactor]);
   };
   co_await views_.ForEach(attach);
   // Only now, or a host could look for it where it is not yet.
@@ -287,14 +293,18 @@ Task<Status> Namespaces::RemoveHost(uint32_t nsid, std::string hostnqn) {
   co_return OkStatus();
 }
 
-Task<uint16_t> Namespaces::SetWriteProtection(uint32_t nsid, bool on) {
+Task<uint16_t> Namespaces::SetWriteProtection(uint32_t nsid, nvme::WriteProtection state) {
   const Turn::Holder held = co_await turn_.Take();
   const Result<Entry*> entry = FindOrFail(nsid);
   if (!entry.ok() || (*entry)->device == nullptr) co_return nvme::status::kInvalidNamespace;
-  if ((*entry)->write_protected != on) {
-    (*entry)->write_protected = on;
-    co_await Publish(**entry, SubsystemEvent::kNamespaceChanged);
+  nvme::WriteProtection& now = (*entry)->spec.write_protection;
+  if (now == state) co_return nvme::status::kSuccess;
+  // Nobody takes these back. §8.12.1
+  if (now == nvme::WriteProtection::kUntilPowerCycle || now == nvme::WriteProtection::kPermanent) {
+    co_return nvme::status::kFeatureNotChangeable | nvme::status::kDnrBit;
   }
+  now = state;
+  co_await Publish(**entry, SubsystemEvent::kNamespaceChanged);
   co_return nvme::status::kSuccess;
 }
 
@@ -391,6 +401,18 @@ std::optional<NamespaceInfo> Namespaces::Find(uint32_t nsid) const {
   const auto found = entries_.find(nsid);
   if (found == entries_.end()) return std::nullopt;
   return InfoOf(*found->second);
+}
+
+std::vector<SubsystemStatistics::OfNamespace> Namespaces::Statistics() const {
+  std::vector<SubsystemStatistics::OfNamespace> statistics;
+  statistics.reserve(entries_.size());
+  for (const auto& [nsid, entry] : entries_) {
+    SubsystemStatistics::OfNamespace& of = statistics.emplace_back();
+    of.nsid = nsid;
+    of.bdev_name = entry->spec.bdev_name;
+    for (const CommandCounters& counters : entry->counters) of.totals += counters;
+  }
+  return statistics;
 }
 
 void Namespaces::AppendPending(std::vector<PendingNamespace>& pending) const {

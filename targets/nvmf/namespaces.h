@@ -40,7 +40,7 @@ class Namespaces {
   Task<Status> AddHost(uint32_t nsid, std::string hostnqn);
   Task<Status> RemoveHost(uint32_t nsid, std::string hostnqn);
   // A status of NVMe.
-  Task<uint16_t> SetWriteProtection(uint32_t nsid, bool on);
+  Task<uint16_t> SetWriteProtection(uint32_t nsid, nvme::WriteProtection state);
   // A device is there: those that are pending for one of its names.
   bool AwaitsAnyOf(const std::vector<std::string>& names) const;
   Task<void> AttachPending(std::vector<std::string> names);
@@ -50,6 +50,7 @@ class Namespaces {
   std::vector<NamespaceInfo> infos() const;
   std::optional<NamespaceInfo> Find(uint32_t nsid) const;
   void AppendPending(std::vector<PendingNamespace>& pending) const;
+  std::vector<SubsystemStatistics::OfNamespace> Statistics() const;
 
  private:
   struct Entry;

@@ -151,5 +151,18 @@ Task<Result<std::vector<QueueInfo>>> NvmfTarget::Queues(std::string nqn) {
   return impl_->Queues(std::move(nqn));
 }
 Task<std::vector<PollGroupInfo>> NvmfTarget::PollGroups() { return impl_->PollGroups(); }
+Result<std::vector<SubsystemStatistics>> NvmfTarget::Statistics(const std::string& nqn) const {
+  std::vector<SubsystemStatistics> statistics;
+  if (!nqn.empty()) {
+    ASSIGN_OR_RETURN(const Subsystem* const subsystem, impl_->FindNvm(nqn));
+    statistics.push_back(impl_->StatisticsOf(*subsystem));
+    return statistics;
+  }
+  for (const auto& subsystem : impl_->subsystems) {
+    if (subsystem->removing || subsystem->discovery()) continue;
+    statistics.push_back(impl_->StatisticsOf(*subsystem));
+  }
+  return statistics;
+}
 
 }  // namespace pollux::nvmf

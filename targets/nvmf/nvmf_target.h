@@ -12,6 +12,7 @@
 #include "core/spec/nvmf_spec.h"
 #include "core/status.h"
 #include "core/task.h"
+#include "targets/nvmf/command_counters.h"
 #include "targets/nvmf/transport.h"
 
 // The NVMe-oF target as the control plane sees it: transports, subsystems with their namespaces,
@@ -49,6 +50,7 @@ struct NamespaceSpec {
   uint32_t anagrpid = 0;     // 0: the nsid.
   bool no_auto_visible = false;
   std::string ptpl_file;  // Kept for reservations, which come later.
+  nvme::WriteProtection write_protection = nvme::WriteProtection::kNone;
 };
 
 struct ListenerInfo {
@@ -98,6 +100,24 @@ struct PollGroupInfo {
   uint32_t current_admin_qpairs = 0, current_io_qpairs = 0, current_unassociated_qpairs = 0;
   uint64_t pending_bdev_io = 0, completed_nvme_io = 0;
 };
+// What the commands of I/O queues came to.
+struct SubsystemStatistics {
+  std::string nqn;
+  // Since the namespace was added,
+  struct OfNamespace {
+    uint32_t nsid = 0;
+    std::string bdev_name;
+    CommandTotals totals;
+  };
+  // and since the host came first; those that are not there are remembered for a while.
+  struct OfHost {
+    std::string hostnqn;
+    uint32_t controllers = 0;  // Now.
+    CommandTotals totals;
+  };
+  std::vector<OfNamespace> namespaces;
+  std::vector<OfHost> hosts;
+};
 struct Referral {
   ListenAddress address;
   std::string subnqn = nvme::kDiscoveryNqn;
@@ -123,12 +143,25 @@ std::vector<MemoryNeed> MemoryNeeds(const TargetOptions& options, size_t reactor
 
 class NvmfTarget {
  public:
+  // Whoever keeps the configuration over a restart. What the control plane asks for, it keeps by
+  // itself; what hosts change, it hears of here.
+  class Keeper {
+   public:
+    // The write protection of a namespace has changed. The host waits for the end of it, and the
+    // end of the host may be waited for by whoever holds a turn: so this must wait for no turn.
+    virtual Task<Status> KeepNamespace(std::string nqn, uint32_t nsid) = 0;
+
+   protected:
+    ~Keeper() = default;
+  };
+
   struct Environment {
     Loop& control;
     Reactors& reactors;
     DeviceRegistry& devices;
     Memory& memory;
     StreamKind stream = StreamKind::kEpoll;
+    Keeper* keeper = nullptr;  // May be null.
   };
   explicit NvmfTarget(Environment environment);
   ~NvmfTarget();  // After Stop().
@@ -196,6 +229,8 @@ class NvmfTarget {
   Task<Result<std::vector<ControllerInfo>>> Controllers(std::string nqn);
   Task<Result<std::vector<QueueInfo>>> Queues(std::string nqn);
   Task<std::vector<PollGroupInfo>> PollGroups();
+  // Of all subsystems but the discovery subsystem, or of one. ENOENT: there is no such subsystem.
+  Result<std::vector<SubsystemStatistics>> Statistics(const std::string& nqn) const;
 
  private:
   struct Impl;

@@ -11,13 +11,38 @@
 #include "targets/nvmf/worker.h"
 
 namespace pollux::nvmf {
-namespace {
 
 using namespace nvme::status;
 
-// One writer.
-void Add(std::atomic<uint64_t>& counter, uint64_t value) {
-  counter.store(counter.load(std::memory_order_relaxed) + value, std::memory_order_relaxed);
+namespace {
+
+// Where the disk failed, or where the command begins. 0: it is not about blocks.
+uint64_t LbaOf(const nvme::SubmissionEntry& entry) {
+  switch (entry.opc) {
+    case nvme::io::kWrite:
+    case nvme::io::kRead:
+    case nvme::io::kCompare:
+    case nvme::io::kWriteZeroes:
+    case nvme::io::kVerify:
+    case nvme::io::kCopy:
+      return uint64_t{entry.cdw11} << 32 | entry.cdw10;
+  }
+  return 0;
+}
+
+bool IsToBeLogged(Failure failure) {
+  switch (failure) {
+    case Failure::kCommand:
+    case Failure::kMedia:
+    case Failure::kProtection:
+    case Failure::kInternal:
+      return true;
+    case Failure::kMiscompare:
+    case Failure::kAborted:
+    case Failure::kPath:
+      break;  // They are what the host has to expect, or its own doing.
+  }
+  return false;
 }
 
 }  // namespace
@@ -59,9 +84,9 @@ void Queue::Start(Command& command) {
 }
 
 void Queue::Refuse(Command& command, uint16_t status) {
-  Add(counters_.errors, 1);
+  counters_.CountFailure(FailureOf(status));
   nvme::CompletionEntry completion;
-  Complete(command, status, completion);
+  Complete(command, Log(command, status, LocationOf(status), 0), completion);
   command.OnCompletion(completion);
 }
 
@@ -90,7 +115,14 @@ void Queue::Answer(Execution& execution, uint16_t status, nvme::CompletionEntry&
   const Command& command = execution.command();
   if (identifiers_ != nullptr) identifiers_->reset(command.cid());
   --unanswered_;
-  Count(execution, status);
+  if (status == kSuccess) [[likely]] {
+    counters_.CountSuccess(execution.kind_, execution.transfer.offset);
+    if (execution.ns_ != nullptr) {
+      execution.ns_->counters->CountSuccess(execution.kind_, execution.transfer.offset);
+    }
+  } else {
+    status = Fail(execution, status);
+  }
   Complete(command, status, completion);
 }
 
@@ -105,20 +137,28 @@ void Queue::Complete(const Command& command, uint16_t status, nvme::CompletionEn
   completion.status = static_cast<uint16_t>(status << 1);
 }
 
-void Queue::Count(const Execution& execution, uint16_t status) {
-  if (status != kSuccess) [[unlikely]] {
-    return Add(counters_.errors, 1);
-  }
-  switch (execution.kind_) {
-    case Execution::Kind::kRead:
-      Add(counters_.reads, 1);
-      return Add(counters_.bytes_read, execution.transfer.offset);
-    case Execution::Kind::kWrite:
-      Add(counters_.writes, 1);
-      return Add(counters_.bytes_written, execution.transfer.offset);
-    case Execution::Kind::kOther:
-      return Add(counters_.others, 1);
-  }
+uint16_t Queue::Fail(Execution& execution, uint16_t status) {
+  const Failure failure = FailureOf(status);
+  counters_.CountFailure(failure);
+  if (execution.ns_ != nullptr) execution.ns_->counters->CountFailure(failure);
+  const Command& command = execution.command();
+  const uint16_t location = std::exchange(execution.fault_at_, kNoLocation);
+  const bool by_disk = failure == Failure::kMedia || failure == Failure::kProtection;
+  const uint64_t lba = qid_ == 0 ? 0 : by_disk ? execution.io.lba : LbaOf(command.entry);
+  return Log(command, status, location != kNoLocation ? location : LocationOf(status), lba);
+}
+
+uint16_t Queue::Log(const Command& command, uint16_t status, uint16_t location, uint64_t lba) {
+  if (identity_ == nullptr || !IsToBeLogged(FailureOf(status))) return status;
+  status = kMore.Set(status, 1);
+  identity_->errors->Add({.sqid = qid_,
+                          .cid = command.cid(),
+                          .status_field = static_cast<uint16_t>(status << 1),
+                          .location = location,
+                          .lba = lba,
+                          .nsid = command.entry.nsid,
+                          .trtype = limits_.trtype});
+  return status;
 }
 
 void Queue::Remove(Command& command) {

@@ -1,5 +1,4 @@
 #pragma once
-#include <atomic>
 #include <bitset>
 #include <cstdint>
 #include <memory>
@@ -7,8 +6,10 @@
 
 #include "core/intrusive_list.h"
 #include "core/method_call.h"
+#include "core/spec/nvmf_spec.h"
 #include "core/task.h"
 #include "targets/nvmf/command.h"
+#include "targets/nvmf/command_counters.h"
 #include "targets/nvmf/controller_identity.h"
 
 namespace pollux::nvmf {
@@ -18,13 +19,6 @@ class Execution;
 class Worker;
 struct ListenerView;
 class SubsystemView;
-
-// What a queue has counted: one writer, its reactor; readers load relaxed.
-struct QueueCounters {
-  std::atomic<uint64_t> reads{0}, writes{0}, others{0};
-  std::atomic<uint64_t> bytes_read{0}, bytes_written{0};
-  std::atomic<uint64_t> errors{0};
-};
 
 // A queue pair of a controller, carried by one connection of a transport, on one reactor: the
 // transport hands over commands and gets completions. It begins as nobody's; the Connect command
@@ -64,8 +58,9 @@ class Queue {
     uint32_t in_capsule_bytes = 8192;    // IOCCSZ of I/O queues, without the 64 of the entry.
     uint32_t io_bytes_max = 128 * 1024;  // MDTS
     uint16_t io_queues_max = 127;
-    uint16_t kas = 10;            // KAS: granularity of keep alive, in units of 100 ms.
-    uint32_t kato_min_ms = 1000;  // What Connect asks is raised to it.
+    uint16_t kas = 10;                  // KAS: granularity of keep alive, in units of 100 ms.
+    uint32_t kato_min_ms = 1000;        // What Connect asks is raised to it.
+    uint8_t trtype = nvme::kTrtypeTcp;  // As the Error Information log names it.
   };
 
   Queue(Worker& worker, Carrier& carrier, uint32_t listener_id, Limits limits);
@@ -91,7 +86,7 @@ class Queue {
   uint32_t depth() const { return depth_; }
   bool sq_flow_control() const { return sq_flow_control_; }
   size_t in_flight() const { return commands_.size(); }
-  const QueueCounters& counters() const { return counters_; }
+  const CommandCounters& counters() const { return counters_; }
   // Null before Connect.
   const ControllerIdentity* controller() const { return identity_.get(); }
   // Of an admin queue; null otherwise.
@@ -127,9 +122,13 @@ class Queue {
   // is free for the host with it.
   void Answer(Execution& execution, uint16_t status, nvme::CompletionEntry& completion);
   void Complete(const Command& command, uint16_t status, nvme::CompletionEntry& completion);
+  // Enters a failure in the controller's log, where it is one to look into. The status with which
+  // the command ends: it says when there is more in the log.
+  uint16_t Log(const Command& command, uint16_t status, uint16_t location, uint64_t lba);
   // It is the transport's again.
   void Remove(Command& command);
-  void Count(const Execution& execution, uint16_t status);
+  // What is wrong is counted and logged; the status as Log() answers it.
+  uint16_t Fail(Execution& execution, uint16_t status);
 
   void OnClosing();
   Task<void> Depart();
@@ -156,7 +155,7 @@ class Queue {
   Execution* first_half_ = nullptr;         // Of a fused pair whose second has not come yet.
   std::unique_ptr<Controller> controller_;  // Of an admin queue.
   IntrusiveList<Command, &Command::node_> commands_;
-  QueueCounters counters_;
+  CommandCounters counters_;
   DeferredCall<Queue, &Queue::OnClosing> closing_{*this};
 };
 

@@ -7,6 +7,7 @@
 #include "core/turn.h"
 #include "targets/nvmf/namespaces.h"
 #include "targets/nvmf/nvmf_target.h"
+#include "targets/nvmf/past_hosts.h"
 
 namespace pollux::nvmf {
 
@@ -47,6 +48,9 @@ class Subsystem {
   SubsystemInfo info() const;
   Views& views() { return views_; }
   Namespaces& namespaces() { return namespaces_; }
+  const Namespaces& namespaces() const { return namespaces_; }
+  PastHosts& past_hosts() { return past_hosts_; }
+  const PastHosts& past_hosts() const { return past_hosts_; }
 
   // --- Hosts.
   bool Admits(const std::string& hostnqn) const {
@@ -79,6 +83,7 @@ class Subsystem {
   SubsystemSpec spec_;
   const std::shared_ptr<const SubsystemFacts> facts_;
   std::set<std::string> hosts_;
+  PastHosts past_hosts_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   Views views_;
   Turn turn_;

@@ -30,13 +30,15 @@ const ListenerView* SubsystemView::FindListener(uint32_t id) const {
   return found == listeners_.end() ? nullptr : found->second.get();
 }
 
-void SubsystemView::Attach(BlockChannel* channel, std::shared_ptr<const NamespaceFacts> facts) {
+void SubsystemView::Attach(BlockChannel* channel, std::shared_ptr<const NamespaceFacts> facts,
+                           CommandCounters& counters) {
   const uint32_t nsid = facts->nsid;
   CHECK(nsid > 0 && nsid <= facts_->namespaces_max, "a namespace beyond the subsystem's number");
   if (namespaces_.size() <= nsid) namespaces_.resize(nsid + 1);
   CHECK(namespaces_[nsid] == nullptr, "a namespace was attached twice");
   namespaces_[nsid] = std::make_unique<NamespaceView>();
   namespaces_[nsid]->channel = channel;
+  namespaces_[nsid]->counters = &counters;
   namespaces_[nsid]->facts = std::move(facts);
 }
 

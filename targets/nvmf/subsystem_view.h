@@ -9,6 +9,7 @@
 #include "core/event.h"
 #include "core/spec/nvmf_spec.h"
 #include "core/task.h"
+#include "targets/nvmf/command_counters.h"
 
 namespace pollux::nvmf {
 
@@ -26,8 +27,8 @@ struct NamespaceFacts {
   std::array<uint8_t, 16> nguid{};
   std::array<uint8_t, 8> eui64{};
   uint32_t anagrpid = 1;
-  bool read_only = false;        // The device is.
-  bool write_protected = false;  // The feature says so. Base §8.12
+  bool read_only = false;                                                 // The device is.
+  nvme::WriteProtection write_protection = nvme::WriteProtection::kNone;  // Base §8.12
   bool volatile_cache = false;
   bool flush = false, unmap = false, write_zeroes = false, compare = false;
   bool compare_and_write = false;
@@ -35,6 +36,7 @@ struct NamespaceFacts {
   std::shared_ptr<const std::vector<std::string>> hosts;
 
   bool VisibleTo(const std::string& hostnqn) const;
+  bool IsWritable() const { return !read_only && write_protection == nvme::WriteProtection::kNone; }
   // How many blocks a fused compare and write may have (NACWU, 1's based). 0: it is not offered.
   uint32_t FusedBlocksMax() const;
   // Limits of Copy (NVM §3.2.2): blocks of one source range (MSSRL), and of all together (MCL).
@@ -47,8 +49,9 @@ struct NamespaceFacts {
 struct NamespaceView {
   BlockChannel* channel = nullptr;
   std::shared_ptr<const NamespaceFacts> facts;
-  size_t in_flight = 0;  // Commands that use it.
-  bool leaving = false;  // No new ones.
+  CommandCounters* counters = nullptr;  // Of this reactor.
+  size_t in_flight = 0;                 // Commands that use it.
+  bool leaving = false;                 // No new ones.
 };
 
 // A listener of the subsystem on one reactor: its address's ANA states.
@@ -100,7 +103,9 @@ class SubsystemView {
   const ListenerView* FindListener(uint32_t id) const;
 
   // --- By the control side, through messages.
-  void Attach(BlockChannel* channel, std::shared_ptr<const NamespaceFacts> facts);
+  // `counters` outlive the namespace here.
+  void Attach(BlockChannel* channel, std::shared_ptr<const NamespaceFacts> facts,
+              CommandCounters& counters);
   void Update(std::shared_ptr<const NamespaceFacts> facts);
   // New commands do not find it. Those in flight are aborted, and those that wait for their host
   // give up; done when all have ended and the channel is not touched any more. The queue of a

@@ -50,6 +50,8 @@ struct NvmfTarget::Impl final : public Transport::Host,
 
   Task<Result<std::vector<QueueInfo>>> Queues(std::string nqn);
   Task<std::vector<PollGroupInfo>> PollGroups();
+  Task<uint16_t> SetWriteProtection(std::string nqn, uint32_t nsid, nvme::WriteProtection state);
+  SubsystemStatistics StatisticsOf(const Subsystem& subsystem) const;
 
   // ENOENT: there is none, or it is being deleted.
   Result<Subsystem*> FindOrFail(const std::string& nqn) const;
@@ -89,7 +91,8 @@ struct NvmfTarget::Impl final : public Transport::Host,
   Task<Totals> CountOf(std::shared_ptr<const ControllerIdentity> identity) override;
   Task<bool> Abort(std::shared_ptr<const ControllerIdentity> identity, uint16_t sqid,
                    uint16_t cid) override;
-  Task<uint16_t> SetWriteProtection(std::string subnqn, uint32_t nsid, bool on) override;
+  Task<uint16_t> ProtectNamespace(std::string subnqn, uint32_t nsid,
+                                  nvme::WriteProtection state) override;
   Task<void> EndIoQueues(std::shared_ptr<const ControllerIdentity> identity) override;
   size_t IoQueuesOf(const ControllerIdentity& identity) override;
   std::vector<uint16_t> ControllersOf(const std::string& subnqn, uint32_t nsid) override;
@@ -105,6 +108,8 @@ struct NvmfTarget::Impl final : public Transport::Host,
 
   // `with_admin`: its admin queue too, and nobody joins it any more.
   Task<void> EndQueues(ControllerRegistry::Handle controller, bool with_admin, const char* reason);
+  // It is gone: what it has counted is its host's.
+  void Remember(const ControllerRegistry::Controller& controller);
   // Ends the controllers and returns when they are gone.
   Task<void> EndControllers(std::vector<ControllerRegistry::Handle> controllers,
                             const char* reason);

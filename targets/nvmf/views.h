@@ -16,6 +16,7 @@ class Views {
  public:
   Views(std::string nqn, const Workers& workers) : nqn_(std::move(nqn)), workers_(workers) {}
 
+  size_t size() const { return workers_.size(); }
   // Runs `step(view, reactor index)` on each reactor, one after the other.
   template <typename Step>
   Task<void> ForEach(Step step) const {

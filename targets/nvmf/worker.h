@@ -46,15 +46,14 @@ class ControlSide {
   // The discovery log page for this host, as seen through this listener. §5.16.1.23
   virtual std::string DiscoveryLog(const ControllerIdentity& identity) = 0;
   // Adds up what the queues of a controller have counted.
-  struct Totals {
-    uint64_t reads = 0, writes = 0, bytes_read = 0, bytes_written = 0;
-  };
+  using Totals = CommandTotals;
   virtual Task<Totals> CountOf(std::shared_ptr<const ControllerIdentity> identity) = 0;
   // Ends an aborted command on whatever reactor it is; whether it was found and is ending.
   virtual Task<bool> Abort(std::shared_ptr<const ControllerIdentity> identity, uint16_t sqid,
                            uint16_t cid) = 0;
   // The Namespace Write Protection feature; a status of NVMe. Base §5.27.1.30
-  virtual Task<uint16_t> SetWriteProtection(std::string subnqn, uint32_t nsid, bool on) = 0;
+  virtual Task<uint16_t> ProtectNamespace(std::string subnqn, uint32_t nsid,
+                                          nvme::WriteProtection state) = 0;
   // Controller reset and shutdown: the I/O queues of the controller end, wherever they are, and
   // have left when this is done. Its admin queue stays. Base §3.7.2
   virtual Task<void> EndIoQueues(std::shared_ptr<const ControllerIdentity> identity) = 0;

@@ -81,7 +81,9 @@ class Control final : public ControlSide {
   Task<bool> Abort(std::shared_ptr<const ControllerIdentity>, uint16_t, uint16_t) override {
     co_return false;
   }
-  Task<uint16_t> SetWriteProtection(std::string, uint32_t, bool) override { co_return 0; }
+  Task<uint16_t> ProtectNamespace(std::string, uint32_t, nvme::WriteProtection) override {
+    co_return 0;
+  }
   Task<void> EndIoQueues(std::shared_ptr<const ControllerIdentity>) override { co_return; }
   size_t IoQueuesOf(const ControllerIdentity&) override { return 0; }
   std::vector<uint16_t> ControllersOf(const std::string&, uint32_t) override { return {}; }
@@ -155,6 +157,7 @@ int Main(const std::string& type, uint64_t count) {
                  .control_side = control_side,
                  .small_buffers = small,
                  .large_buffers = large});
+  CommandCounters counters;
   Carrier carrier;
   std::unique_ptr<Queue> queue;
   std::vector<HostCommand> commands(kDepth);
@@ -170,7 +173,7 @@ int Main(const std::string& type, uint64_t count) {
     ListenerView listener;
     listener.id = 1;
     view->SetListener(listener);
-    view->Attach(disk->channel(0), std::move(facts));
+    view->Attach(disk->channel(0), std::move(facts), counters);
     queue = std::make_unique<Queue>(worker, carrier, 1, Queue::Limits{.io_depth_max = kDepth});
 
     // The data of Connect is where the upcall wants it, as far as OnDataWanted cares.

@@ -102,8 +102,9 @@ Task<bool> TestControlSide::Abort(std::shared_ptr<const ControllerIdentity>, uin
   co_return abort_finds;
 }
 
-Task<uint16_t> TestControlSide::SetWriteProtection(std::string, uint32_t nsid, bool on) {
-  protected_namespaces.emplace_back(nsid, on);
+Task<uint16_t> TestControlSide::ProtectNamespace(std::string, uint32_t nsid,
+                                                 nvme::WriteProtection state) {
+  protected_namespaces.emplace_back(nsid, state);
   co_return protection_status;
 }
 
@@ -192,7 +193,7 @@ PaperDisk& ControllerTest::AddNamespace(uint32_t nsid, const Geometry& geometry,
   facts->geometry = disk->geometry();
   facts->anagrpid = nsid;
   if (change) change(*facts);
-  OnReactor([&] { view_->Attach(disk->channel(0), facts); });
+  OnReactor([&] { view_->Attach(disk->channel(0), facts, counters_[nsid]); });
   disks_[nsid] = disk;
   return *disk;
 }

@@ -78,6 +78,7 @@ class AdminCommand final : public Command {
 
   // Without Do Not Retry; -1: it has not ended.
   int status() const { return ended ? (completion.status >> 1 & 0x7ff) : -1; }
+  bool more() const { return (completion.status >> 14 & 1) != 0; }
   bool dnr() const { return (completion.status >> 15 & 1) != 0; }
   uint32_t dw0() const { return completion.dw0; }
   uint64_t value() const { return uint64_t{completion.dw1} << 32 | completion.dw0; }
@@ -116,7 +117,8 @@ class TestControlSide final : public ControlSide {
   Task<Totals> CountOf(std::shared_ptr<const ControllerIdentity>) override { co_return totals; }
   Task<bool> Abort(std::shared_ptr<const ControllerIdentity> identity, uint16_t sqid,
                    uint16_t cid) override;
-  Task<uint16_t> SetWriteProtection(std::string subnqn, uint32_t nsid, bool on) override;
+  Task<uint16_t> ProtectNamespace(std::string subnqn, uint32_t nsid,
+                                  nvme::WriteProtection state) override;
   Task<void> EndIoQueues(std::shared_ptr<const ControllerIdentity> identity) override;
   size_t IoQueuesOf(const ControllerIdentity&) override { return io_queues; }
   std::vector<uint16_t> ControllersOf(const std::string& subnqn, uint32_t nsid) override;
@@ -138,7 +140,7 @@ class TestControlSide final : public ControlSide {
   std::vector<ConnectQuery> admitted;
   std::vector<uint16_t> left;
   std::vector<std::pair<uint16_t, uint16_t>> aborted;
-  std::vector<std::pair<uint32_t, bool>> protected_namespaces;
+  std::vector<std::pair<uint32_t, nvme::WriteProtection>> protected_namespaces;
   int io_queues_ended = 0;
 };
 
@@ -222,6 +224,7 @@ class ControllerTest : public testing::Test {
 
  private:
   std::map<uint32_t, PaperDisk*> disks_;
+  std::map<uint32_t, CommandCounters> counters_;  // By nsid.
   uint16_t next_cid_ = 1;
 };
 

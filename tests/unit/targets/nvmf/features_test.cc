@@ -169,11 +169,18 @@ TEST_F(FeaturesTest, WriteProtectionGoesToTheNamespace) {
   EXPECT_EQ(GetFeature(0x84, kCurrent, 0, 3).dw0(), 0u);
   EXPECT_STATUS(SetFeature(0x84, 1, 3), kOk);
   EXPECT_STATUS(SetFeature(0x84, 0, 3), kOk);
-  using Calls = std::vector<std::pair<uint32_t, bool>>;
-  EXPECT_EQ(control_side_.protected_namespaces, (Calls{{3, true}, {3, false}}));
+  EXPECT_STATUS(SetFeature(0x84, 2, 3), kOk);
+  EXPECT_STATUS(SetFeature(0x84, 3, 3), kOk);
+  using nvme::WriteProtection;
+  using Calls = std::vector<std::pair<uint32_t, WriteProtection>>;
+  EXPECT_EQ(control_side_.protected_namespaces, (Calls{{3, WriteProtection::kOn},
+                                                       {3, WriteProtection::kNone},
+                                                       {3, WriteProtection::kUntilPowerCycle},
+                                                       {3, WriteProtection::kPermanent}}));
   EXPECT_EQ(GetFeature(0x84, kCapabilities, 0, 3).dw0(), 6u) << "changeable, of a namespace";
 
-  ChangeNamespace(3, [](NamespaceFacts& facts) { facts.write_protected = true; });
+  ChangeNamespace(
+      3, [](NamespaceFacts& facts) { facts.write_protection = nvme::WriteProtection::kOn; });
   EXPECT_EQ(GetFeature(0x84, kCurrent, 0, 3).dw0(), 1u);
   EXPECT_EQ(GetFeature(0x84, kDefault, 0, 3).dw0(), 0u);
 }
@@ -195,8 +202,8 @@ TEST_F(FeaturesTest, WriteProtectionOfNothingIsInvalid) {
     EXPECT_STATUS(SetFeature(0x84, 1, nsid), kBadNamespace) << nsid;
     EXPECT_STATUS(GetFeature(0x84, kCurrent, 0, nsid), kBadNamespace) << nsid;
   }
-  for (const uint32_t state : {2u, 3u, 7u}) {
-    EXPECT_STATUS(SetFeature(0x84, state, 3), kBadField) << "for longer than is offered";
+  for (const uint32_t state : {4u, 5u, 7u}) {
+    EXPECT_STATUS(SetFeature(0x84, state, 3), kBadField) << "there is no such state";
   }
   EXPECT_TRUE(control_side_.protected_namespaces.empty());
 }

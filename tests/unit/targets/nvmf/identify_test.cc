@@ -56,7 +56,7 @@ TEST_F(IdentifyTest, ControllerSaysWhatItCan) {
   EXPECT_EQ(U8(data, 259), 3) << "AERL";
   EXPECT_EQ(U8(data, 260), 3) << "FRMW: one slot, read-only";
   EXPECT_EQ(U8(data, 261), 6) << "LPA: effects, long log pages";
-  EXPECT_EQ(U8(data, 262), 0) << "ELPE";
+  EXPECT_EQ(U8(data, 262), 63) << "ELPE";
   EXPECT_EQ(U8(data, 263), 0) << "NPSS";
   EXPECT_EQ(U16(data, 320), 25) << "KAS";
   EXPECT_EQ(U8(data, 512), 0x66) << "SQES";
@@ -69,7 +69,7 @@ TEST_F(IdentifyTest, ControllerSaysWhatItCan) {
   EXPECT_EQ(U8(data, 525), 7) << "VWC: Flush goes to one namespace or to all";
   EXPECT_EQ(U16(data, 526), 0) << "AWUN";
   EXPECT_EQ(U16(data, 528), 0) << "AWUPF";
-  EXPECT_EQ(U8(data, 531), 1) << "NWPC";
+  EXPECT_EQ(U8(data, 531), 7) << "NWPC: all states";
   EXPECT_EQ(U16(data, 532), 0) << "ACWU";
   EXPECT_EQ(U16(data, 534), 1) << "OCFS: copy format 0";
   EXPECT_EQ(U32(data, 540), 64u) << "MNAN";
@@ -248,7 +248,8 @@ TEST_F(IdentifyTest, NamespaceSaysWhetherItIsWriteProtected) {
   SetUpController();
   AddNamespace(1, {.blocks = 8});
   EXPECT_EQ(U8(Data(0x00, 1), 99), 0);
-  ChangeNamespace(1, [](NamespaceFacts& facts) { facts.write_protected = true; });
+  ChangeNamespace(
+      1, [](NamespaceFacts& facts) { facts.write_protection = nvme::WriteProtection::kOn; });
   EXPECT_EQ(U8(Data(0x00, 1), 99), 1);
   EXPECT_EQ(U8(Data(0x08, 1), 8), 1);
   AddNamespace(2, {.blocks = 8}, [](NamespaceFacts& facts) { facts.read_only = true; });

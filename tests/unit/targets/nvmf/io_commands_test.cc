@@ -166,7 +166,7 @@ TEST_F(IoCommandsTest, HintsAreHeardAndNothingIsDone) {
 
 TEST_F(IoCommandsTest, ProtectedNamespacesAreNotDeallocated) {
   OddDisk& disk = AddOddDisk();
-  Change(1, [](NamespaceFacts& facts) { facts.write_protected = true; });
+  Change(1, [](NamespaceFacts& facts) { facts.write_protection = nvme::WriteProtection::kOn; });
   EXPECT_ENDED_WITH(Deallocate({{0, 2}}), kNamespaceWriteProtected | kDnr);
   EXPECT_EQ(disk.unmaps, 0);
 }

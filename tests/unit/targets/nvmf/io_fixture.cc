@@ -300,7 +300,7 @@ BlockDevice& IoTest::Add(uint32_t nsid, std::unique_ptr<BlockDevice> made) {
   facts->write_zeroes = disk->Supports(IoType::kWriteZeroes);
   facts->compare = disk->Supports(IoType::kCompare);
   facts->compare_and_write = disk->Supports(IoType::kCompareAndWrite);
-  world_.On(0, [&] { view_->Attach(disk->channel(0), facts); });
+  world_.On(0, [&] { view_->Attach(disk->channel(0), facts, counters_[nsid]); });
   disks_.push_back(disk);
   nsids_.push_back(nsid);
   return *disk;

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <list>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -73,7 +74,9 @@ class HostCommand final : public Command {
   void SendWanted();  // Copies what is wanted, and tells.
   void TellSent();
 
-  uint16_t status() const { return static_cast<uint16_t>(completion.status >> 1); }
+  // Without More.
+  uint16_t status() const { return static_cast<uint16_t>(completion.status >> 1 & 0xdfff); }
+  bool more() const { return (completion.status >> 14 & 1) != 0; }
 
   Bytes out;            // What the host has to send.
   Bytes in;             // What it got.
@@ -119,7 +122,9 @@ class FakeControlSide final : public ControlSide {
   Task<bool> Abort(std::shared_ptr<const ControllerIdentity>, uint16_t, uint16_t) override {
     co_return false;
   }
-  Task<uint16_t> SetWriteProtection(std::string, uint32_t, bool) override { co_return kSuccess; }
+  Task<uint16_t> ProtectNamespace(std::string, uint32_t, nvme::WriteProtection) override {
+    co_return kSuccess;
+  }
   Task<void> EndIoQueues(std::shared_ptr<const ControllerIdentity>) override { co_return; }
   size_t IoQueuesOf(const ControllerIdentity&) override { return 0; }
   std::vector<uint16_t> ControllersOf(const std::string&, uint32_t) override { return {}; }
@@ -170,6 +175,8 @@ class IoTest : public testing::Test {
   HostCommand& Run(const nvme::SubmissionEntry& entry, uint32_t data_bytes = 0, Bytes out = {});
   HostCommand& Read(uint64_t lba, uint32_t blocks);
   HostCommand& Write(uint64_t lba, uint32_t blocks, uint8_t seed);
+  CommandTotals Counted() const { return CommandTotals() += queue_->counters(); }
+  CommandTotals CountedOf(uint32_t nsid) { return CommandTotals() += counters_[nsid]; }
   Bytes OnDisk(uint64_t lba, uint32_t blocks);  // Through a Read of its own.
 
   size_t BuffersOut() const {
@@ -185,6 +192,7 @@ class IoTest : public testing::Test {
   SubsystemView* view_ = nullptr;
   std::vector<BlockDevice*> disks_;
   std::vector<uint32_t> nsids_;
+  std::map<uint32_t, CommandCounters> counters_;  // By nsid.
   FakeCarrier carrier_;
   Queue::Limits limits_;
   std::unique_ptr<Queue> queue_;
@@ -197,12 +205,13 @@ Bytes Pattern(size_t bytes, uint8_t seed);
 // What it is called, for messages.
 std::string StatusText(const HostCommand& command);
 
-#define EXPECT_ENDED_WITH(command, expected)                                       \
-  do {                                                                             \
-    const HostCommand& ended_command = (command); /* It may be one that is run. */ \
-    EXPECT_TRUE(ended_command.ended) << "it has not ended";                        \
-    EXPECT_EQ(ended_command.status(), static_cast<uint16_t>(expected))             \
-        << StatusText(ended_command);                                              \
+#define EXPECT_ENDED_WITH(command, expected)                           \
+  do {                                                                 \
+    const ::pollux::nvmf::io_test::HostCommand& ended_command =        \
+        (command); /* It may be one that is run. */                    \
+    EXPECT_TRUE(ended_command.ended) << "it has not ended";            \
+    EXPECT_EQ(ended_command.status(), static_cast<uint16_t>(expected)) \
+        << ::pollux::nvmf::io_test::StatusText(ended_command);         \
   } while (false)
 
 }  // namespace pollux::nvmf::io_test

@@ -162,7 +162,7 @@ TEST_F(IoFusedTest, WhatIsWrongWithOneHalfAbortsTheOther) {
   EXPECT_ENDED_WITH(long_second.first, kAbortedFailedFused);
   EXPECT_ENDED_WITH(long_second.second, kSglDataLengthInvalid | kDnr);
 
-  Change(1, [](NamespaceFacts& facts) { facts.write_protected = true; });
+  Change(1, [](NamespaceFacts& facts) { facts.write_protection = nvme::WriteProtection::kOn; });
   const Pair kept = RunPair(First(0, 1), Bytes(512), Second(0, 1), Bytes(512));
   EXPECT_ENDED_WITH(kept.first, kAbortedFailedFused);
   EXPECT_ENDED_WITH(kept.second, kNamespaceWriteProtected | kDnr);

@@ -147,12 +147,12 @@ TEST_F(IoReadWriteTest, NothingIsAccessibleThroughAListenerThatIsGone) {
 
 TEST_F(IoReadWriteTest, ProtectedNamespacesAreRead) {
   AddMemoryDisk();
-  Change(1, [](NamespaceFacts& facts) { facts.write_protected = true; });
+  Change(1, [](NamespaceFacts& facts) { facts.write_protection = nvme::WriteProtection::kOn; });
   EXPECT_ENDED_WITH(Read(0, 1), kSuccess);
   EXPECT_ENDED_WITH(Write(0, 1, 1), kNamespaceWriteProtected | kDnr);
   EXPECT_ENDED_WITH(Run(Entry(nvme::io::kWriteZeroes, 1)), kNamespaceWriteProtected | kDnr);
   EXPECT_ENDED_WITH(Run(Entry(nvme::io::kCopy, 1), 32, Bytes(32)), kNamespaceWriteProtected | kDnr);
-  Change(1, [](NamespaceFacts& facts) { facts.write_protected = false; });
+  Change(1, [](NamespaceFacts& facts) { facts.write_protection = nvme::WriteProtection::kNone; });
   EXPECT_ENDED_WITH(Write(0, 1, 1), kSuccess);
 }
 
@@ -198,7 +198,7 @@ TEST_F(IoReadWriteTest, StatusesOfTheDiskAreMapped) {
     EXPECT_ENDED_WITH(Read(0, 1), c.read);
     EXPECT_ENDED_WITH(Write(0, 1, 1), c.write);
   }
-  EXPECT_EQ(queue_->counters().errors, 24u);
+  EXPECT_EQ(Counted().failed(), 24u);
 }
 
 TEST_F(IoReadWriteTest, InterleavedMetadataIsPartOfTheData) {
@@ -223,13 +223,13 @@ TEST_F(IoReadWriteTest, CountersAddUp) {
   Write(0, 2, 1);
   Run(Entry(nvme::io::kFlush, 1));
   Read(5000, 1);
-  const QueueCounters& counters = queue_->counters();
+  const CommandTotals counters = Counted();
   EXPECT_EQ(counters.reads, 2u);
   EXPECT_EQ(counters.bytes_read, 9u * 512);
   EXPECT_EQ(counters.writes, 1u);
   EXPECT_EQ(counters.bytes_written, 2u * 512);
   EXPECT_EQ(counters.others, 2u);  // With Connect.
-  EXPECT_EQ(counters.errors, 1u);
+  EXPECT_EQ(counters.failed(), 1u);
 }
 
 TEST_F(IoReadWriteTest, DataThatDoesNotComeWholeEndsTheWrite) {
@@ -264,7 +264,7 @@ TEST_F(IoBurstTest, LongCommandsMoveThroughOneBuffer) {
   EXPECT_ENDED_WITH(read, kSuccess);
   EXPECT_EQ(read.bursts_in, 8);
   EXPECT_EQ(read.in, Pattern(1 << 20, 3));
-  EXPECT_EQ(queue_->counters().bytes_read, 1u << 20);
+  EXPECT_EQ(Counted().bytes_read, 1u << 20);
 }
 
 TEST_F(IoBurstTest, LastBurstMayBeShort) {

@@ -110,7 +110,7 @@ class IoStormTest : public IoTest, public testing::WithParamInterface<uint32_t> 
       Connect(*queue_, 1);
     }
     ASSERT_TRUE(detached());
-    world_.On(0, [&] { view_->Attach(odd_[0]->channel(0), facts); });
+    world_.On(0, [&] { view_->Attach(odd_[0]->channel(0), facts, counters_[1]); });
   }
 
   void Reconnect() {

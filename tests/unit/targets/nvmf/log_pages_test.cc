@@ -25,8 +25,9 @@ TEST_F(LogPagesTest, SupportedPagesAreListed) {
   SetUpController();
   const Bytes data = Data({.lid = 0x00, .bytes = 1024});
   for (uint32_t lid = 0; lid < 256; ++lid) {
-    EXPECT_EQ(U32(data, 4 * lid), lid <= 0x05 ? 1u : 0u) << lid;
-    const int expected = lid <= 0x05 ? kOk : kNoSuchLog;
+    const bool there = lid <= 0x05 || lid == 0x12;
+    EXPECT_EQ(U32(data, 4 * lid), there ? 1u : 0u) << lid;
+    const int expected = there ? kOk : kNoSuchLog;
     EXPECT_STATUS(GetLog({.lid = static_cast<uint8_t>(lid)}), expected) << lid;
   }
 }
@@ -37,12 +38,6 @@ TEST_F(LogPagesTest, SupportedPagesWithAna) {
   const Bytes data = Data({.lid = 0x00, .bytes = 1024});
   EXPECT_EQ(U32(data, 4 * 0x0c), 1u);
   EXPECT_EQ(U32(data, 4 * 0x70), 0u);
-}
-
-TEST_F(LogPagesTest, ErrorLogIsEmpty) {
-  SetUpController();
-  Identify(0xff);
-  EXPECT_TRUE(IsAllZero(Data({.lid = 0x01, .bytes = 64})));
 }
 
 TEST_F(LogPagesTest, HealthAddsUpWhatQueuesHaveCounted) {
@@ -76,13 +71,39 @@ TEST_F(LogPagesTest, EffectsNameWhatIsExecuted) {
   for (uint32_t opcode = 0; opcode < 256; ++opcode) {
     const bool admin = opcode == 0x02 || opcode == 0x06 || opcode == 0x08 || opcode == 0x09 ||
                        opcode == 0x0a || opcode == 0x0c || opcode == 0x18;
-    const uint32_t effect = opcode == 0x09 ? 5 : 1;  // Set Features protects namespaces.
+    // Of the controller; Set Features protects namespaces.
+    const uint32_t effect = opcode == 0x09 ? 0x300005 : 0x200001;
     EXPECT_EQ(U32(data, 4 * opcode), admin ? effect : 0u) << opcode;
     const bool reads = opcode == 0x00 || opcode == 0x02 || opcode == 0x05 || opcode == 0x0c;
     const bool writes = opcode == 0x01 || opcode == 0x08 || opcode == 0x09 || opcode == 0x19;
-    EXPECT_EQ(U32(data, 1024 + 4 * opcode), reads ? 1u : writes ? 3u : 0u) << opcode;
+    EXPECT_EQ(U32(data, 1024 + 4 * opcode), reads ? 0x100001u : writes ? 0x100003u : 0u) << opcode;
   }
   EXPECT_TRUE(IsAllZero(data, 2048));
+}
+
+TEST_F(LogPagesTest, EffectsAreOfTheNvmCommandSet) {
+  SetUpController();
+  for (const uint32_t csi : {1u, 2u, 255u}) {
+    const Sqe sqe = Sqe(0x02).Dword(10, 0x05).Dword(14, csi << 24);
+    EXPECT_STATUS(Run(sqe, 4096), kBadField) << csi;
+  }
+}
+
+TEST_F(LogPagesTest, FeatureEffectsNameWhatCanBeHad) {
+  SetUpController();
+  AddNamespace(1);
+  const Bytes data = Data({.lid = 0x12, .bytes = 1024});
+  for (uint32_t fid = 0; fid < 256; ++fid) {
+    const bool there = GetFeature(static_cast<uint8_t>(fid), 3, 0, 1).status() == kOk;
+    const uint32_t effect = fid == 0x84 ? 0x100005 : 0x200001;
+    EXPECT_EQ(U32(data, 4 * fid), there ? effect : 0u) << fid;
+  }
+}
+
+TEST_F(LogPagesTest, AUuidIndexSelectsNothing) {
+  SetUpController();
+  const Sqe sqe = Sqe(0x02).Dword(10, 0x03 | 127u << 16).Dword(14, 0x7f);
+  EXPECT_EQ(Run(sqe, 512).in, Data({.lid = 0x03, .bytes = 512}));
 }
 
 // --- Changed namespaces.
@@ -242,8 +263,9 @@ TEST_F(LogPagesTest, PartsAreCutOutOfThePage) {
 
 TEST_F(LogPagesTest, OffsetsBeyondThePageAreInvalid) {
   SetUpController();
-  const std::pair<uint8_t, uint64_t> pages[] = {{0x00, 1024}, {0x01, 64},   {0x02, 512},
-                                                {0x03, 512},  {0x04, 4096}, {0x05, 4096}};
+  const std::pair<uint8_t, uint64_t> pages[] = {{0x00, 1024}, {0x01, 4096}, {0x02, 512},
+                                                {0x03, 512},  {0x04, 4096}, {0x05, 4096},
+                                                {0x12, 1024}};
   for (const auto& [lid, bytes] : pages) {
     EXPECT_STATUS(GetLog({.lid = lid, .offset = bytes - 4}), kOk) << int{lid};
     EXPECT_STATUS(GetLog({.lid = lid, .offset = bytes}), kOk) << int{lid};
