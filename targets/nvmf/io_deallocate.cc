@@ -94,6 +94,8 @@ void WriteZeroes(Execution& e) {
   if (!facts.write_zeroes) return e.End(kInvalidOpcode | kDnrBit);
   if (const uint16_t status = CheckWritable(e)) return e.End(status);
   if (const uint16_t status = ParseRange(e)) return e.End(status);
+  // The blocks come out as zeroes, with their protection information: there is nothing to check.
+  if (ChecksProtection(e)) return e.EndInvalidField(kPrinfoByte, kPrinfoBit);
   const uint8_t wzsl = e.view().facts().wzsl;
   if (wzsl != 0 && uint64_t{e.transfer.blocks} * facts.geometry.block_bytes > kPageBytes << wzsl) {
     return e.End(kInvalidField | kDnrBit);

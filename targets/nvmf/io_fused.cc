@@ -63,6 +63,12 @@ void StartPair(Execution& first, Execution& second) {
   }
   if (!UseNamespace(first, first.entry().nsid)) return;
   const uint32_t blocks_max = first.facts().FusedBlocksMax();
+  // Their protection information passes through, and is not checked.
+  const uint32_t prinfo =
+      (first.entry().cdw12 | second.entry().cdw12) >> kPrinfoShift & kPrinfoMask;
+  if (prinfo != 0 && first.facts().geometry.protection_type != 0) {
+    return first.EndPair(refusal, refusal);
+  }
   if (blocks_max == 0) return first.EndPair(refusal, refusal);
   if (const uint16_t status = CheckWritable(first)) {
     return first.EndPair(kAbortedFailedFused, status);

@@ -11,6 +11,7 @@ using namespace nvme::status;
 
 namespace {
 
+// What is to be checked comes by a buffer.
 bool TryLend(Execution& e, bool write) {
   e.loan.write = write;
   e.loan.lba = e.transfer.lba;
@@ -22,6 +23,7 @@ void ReadBurst(Execution& e);
 
 void OnReadIntoBuffer(Execution& e) {
   if (e.io.status != IoStatus::kSuccess) return e.End(StatusOfIo(e.io.status, /*write=*/false));
+  if (const uint16_t status = CheckBurst(e)) return e.End(status);
   const uint32_t offset = e.transfer.offset;
   Advance(e);
   e.SendData(offset, {e.parts.data(), 1}, /*last=*/e.transfer.blocks == 0, ReadBurst);
@@ -45,6 +47,7 @@ void OnWritten(Execution& e) {
 }
 
 void OnBufferFilled(Execution& e) {
+  if (const uint16_t status = CheckBurst(e)) return e.End(status);
   e.SubmitBuffer(IoType::kWrite, e.transfer.lba, e.transfer.burst_blocks, OnWritten);
 }
 
@@ -69,7 +72,7 @@ void Read(Execution& e) {
   if (const uint16_t status = ParseRange(e)) return e.End(status);
   if (const uint16_t status = CheckDataLength(e)) return e.End(status);
   e.CountAs(CommandKind::kRead);
-  if (!TryLend(e, /*write=*/false)) return ReadBurst(e);
+  if (ChecksProtection(e) || !TryLend(e, /*write=*/false)) return ReadBurst(e);
   e.transfer.offset = e.command().data_bytes;
   e.SendData(0, {e.loan.parts, e.loan.part_count}, /*last=*/true, nullptr);
 }
@@ -80,7 +83,7 @@ void Write(Execution& e) {
   if (const uint16_t status = CheckDataLength(e)) return e.End(status);
   e.CountAs(CommandKind::kWrite);
   // A loan says nothing of the medium; FUA does.
-  const bool may_lend = !(e.transfer.fua && e.facts().volatile_cache);
+  const bool may_lend = !(e.transfer.fua && e.facts().volatile_cache) && !ChecksProtection(e);
   if (may_lend && TryLend(e, /*write=*/true)) {
     return e.WantData(0, {e.loan.parts, e.loan.part_count}, OnLoanFilled);
   }

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "targets/nvmf/io_commands.h"
+#include "targets/nvmf/protection.h"
 
 // What commands that move blocks share. In the header, since reads and writes live on few
 // instructions.
@@ -10,8 +11,7 @@
 namespace pollux::nvmf {
 
 // Fills in the transfer from dwords 10 to 12: SLBA, NLB, FUA. What is wrong with them: the range
-// goes beyond the end, or the controller is to make or strip protection information, which passes
-// through as the metadata that it is.
+// goes beyond the end, or what is asked of protection information cannot be done.
 inline uint16_t ParseRange(Execution& e) {
   const nvme::SubmissionEntry& entry = e.entry();
   const uint32_t cdw12 = entry.cdw12;
@@ -23,8 +23,9 @@ inline uint16_t ParseRange(Execution& e) {
   if (transfer.blocks > blocks || transfer.lba > blocks - transfer.blocks) [[unlikely]] {
     return nvme::status::kLbaOutOfRange | nvme::status::kDnrBit;
   }
-  if (nvme::cdw12::kPract.Get(cdw12) != 0 && e.facts().geometry.protection_type != 0) [[unlikely]] {
-    return nvme::status::kInvalidField | nvme::status::kDnrBit;
+  const uint32_t prinfo = cdw12 >> kPrinfoShift & kPrinfoMask;
+  if (prinfo != 0 && e.facts().geometry.protection_type != 0) [[unlikely]] {
+    return CheckPrinfo(e.facts().geometry, prinfo, entry.cdw14, transfer.lba);
   }
   return nvme::status::kSuccess;
 }

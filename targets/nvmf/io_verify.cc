@@ -19,6 +19,7 @@ void OnCompared(Execution& e) {
 }
 
 void CompareBurst(Execution& e) {
+  if (const uint16_t status = CheckBurst(e)) return e.End(status);
   e.SubmitBuffer(IoType::kCompare, e.transfer.lba, e.transfer.burst_blocks, OnCompared);
 }
 
@@ -33,6 +34,7 @@ void VerifyBurst(Execution& e);
 
 void OnVerified(Execution& e) {
   if (e.io.status != IoStatus::kSuccess) return e.End(StatusOfIo(e.io.status, /*write=*/false));
+  if (const uint16_t status = CheckBurst(e)) return e.End(status);
   Advance(e);
   if (e.transfer.blocks == 0) return e.EndSuccess();
   VerifyBurst(e);
