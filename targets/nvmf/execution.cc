@@ -7,25 +7,6 @@
 
 namespace pollux::nvmf {
 
-// Stops the I/O of a command that is to end early. Made when that happens, which is rare. The
-// command does not end before this has, since it points to the command's I/O.
-class Execution::AbortIo final : public IoRequest {
- public:
-  explicit AbortIo(Execution& owner) : owner_(owner) {
-    type = IoType::kAbort;
-    abort_target = &owner.io;
-  }
-  void OnComplete() override {
-    Execution& owner = owner_;
-    owner.abort_io_ = nullptr;
-    delete this;
-    if (std::exchange(owner.io_done_, false)) owner.OnIoComplete();
-  }
-
- private:
-  Execution& owner_;
-};
-
 Execution::~Execution() { CHECK(state_ == State::kIdle, "a command was destroyed in flight"); }
 
 inline void Execution::Release() {
@@ -80,10 +61,8 @@ void Execution::EndEarly(Early why, bool let_go) {
       if (let_go) Later();
       break;
     case State::kAwaitIo:
-      if (abort_io_ != nullptr || io_done_) break;
-      early_ = std::max(early_, why);
-      abort_io_ = new AbortIo(*this);
-      return channel().Submit(*abort_io_);
+      io.Stop(channel());
+      break;
     case State::kAwaitOther:
       if (!first_time) break;
       if (next_ == nullptr) {
@@ -121,11 +100,7 @@ void Execution::OnBuffer(std::byte* buffer) {
   Later();
 }
 
-void Execution::OnIoComplete() {
-  if (abort_io_ != nullptr) {
-    io_done_ = true;
-    return;
-  }
+void Execution::OnIoEnded() {
   if (early_ != Early::kNo) return EndNowEarly();
   GoOn();
 }

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/block/block_channel.h"
+#include "core/block/stoppable_io.h"
 #include "core/memory/buffer_pool.h"
 #include "targets/nvmf/command.h"
 #include "targets/nvmf/queue.h"
@@ -122,9 +123,12 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   void SendData(uint32_t offset, std::span<const iovec> parts, bool last, Step next);
   // `io` is filled in. Its outcome is in io.status.
   void Submit(Step next);
-  struct Io final : IoRequest {
+  struct Io final : StoppableIo {
     explicit Io(Execution& execution) : owner(execution) {}
-    void OnComplete() override { owner.OnIoComplete(); }
+    void OnComplete() override {
+      if (Ended()) owner.OnIoEnded();
+    }
+    void OnStopped() override { owner.OnIoEnded(); }
     Execution& owner;
   } io;
   // With the buffer, from `at` on, as the data.
@@ -175,7 +179,6 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   };
   // Why it ends before its time; a later one is graver.
   enum class Early : uint8_t { kNo, kOtherHalfEnded, kAborted, kNamespaceGone, kAbandoned };
-  class AbortIo;
 
   void Start(Queue& queue) {
     CHECK(state_ == State::kIdle, "a command was started twice");
@@ -195,7 +198,7 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   void Later();
   void RunDeferred() override;
   void OnBuffer(std::byte* buffer) override;
-  void OnIoComplete();
+  void OnIoEnded();
   void GoOn() {
     state_ = State::kRunning;
     next_(*this);
@@ -212,7 +215,6 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   BufferPool* pool_ = nullptr;
   std::byte* buffer_ = nullptr;
   Execution* other_half_ = nullptr;
-  AbortIo* abort_io_ = nullptr;
   Step after_fetch_ = nullptr;
   uint32_t data_bytes_ = 0;
   uint32_t dw0_ = 0;  // Of the completion behind parameter data.
@@ -220,7 +222,6 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   Early early_ = Early::kNo;
   CommandKind kind_ = CommandKind::kOther;
   bool answered_ = false;  // The completion is with the transport.
-  bool io_done_ = false;
   uint16_t fault_at_ = kNoLocation;
   std::string parameter_data_;
 };

@@ -8,25 +8,6 @@
 
 namespace pollux::scsi {
 
-// Stops the I/O of a command that was aborted. Made when that happens, which is rare. The command
-// does not end before this has, since it points to the command's I/O.
-class Execution::AbortIo final : public IoRequest {
- public:
-  explicit AbortIo(Execution& owner) : owner_(owner) {
-    type = IoType::kAbort;
-    abort_target = &owner.io;
-  }
-  void OnComplete() override {
-    Execution& owner = owner_;
-    owner.abort_io_ = nullptr;
-    delete this;
-    if (std::exchange(owner.io_done_, false)) owner.OnIoComplete();
-  }
-
- private:
-  Execution& owner_;
-};
-
 Execution::Execution(Command& command) : io(*this), command_(command) {}
 
 Execution::~Execution() { CHECK(state_ == State::kIdle, "a command was destroyed in flight"); }
@@ -102,9 +83,8 @@ void Execution::EndEarly(Early why, bool transport_let_go) {
       return command_.OnEndWanted();
     case State::kAwaitIo:
       // A device that goes ends its I/O by itself.
-      if (why != Early::kAborted || abort_io_ != nullptr || io_done_) return;
-      abort_io_ = new AbortIo(*this);
-      return unit_->channel->Submit(*abort_io_);
+      if (why == Early::kAborted) io.Stop(*unit_->channel);
+      return;
   }
 }
 
@@ -151,11 +131,7 @@ void Execution::OnBuffer(std::byte* buffer) {
   Later(Todo::kStep);
 }
 
-void Execution::OnIoComplete() {
-  if (abort_io_ != nullptr) {
-    io_done_ = true;
-    return;
-  }
+void Execution::OnIoEnded() {
   if (early_ != Early::kNo) return EndNowEarly();
   GoOn();
 }

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "core/block/block_channel.h"
+#include "core/block/stoppable_io.h"
 #include "core/memory/buffer_pool.h"
 #include "targets/scsi/device_view.h"
 #include "targets/scsi/nexus.h"
@@ -84,9 +85,12 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   void SendDataIn(uint64_t offset, std::span<const iovec> parts, bool last, Step next);
   // `io` is filled in but for the data. Its outcome is in io.status.
   void Submit(Step next);
-  struct Io final : IoRequest {
+  struct Io final : StoppableIo {
     explicit Io(Execution& execution) : owner(execution) {}
-    void OnComplete() override { owner.OnIoComplete(); }
+    void OnComplete() override {
+      if (Ended()) owner.OnIoEnded();
+    }
+    void OnStopped() override { owner.OnIoEnded(); }
     Execution& owner;
   } io;
   // With the buffer, from `at` on, as the data; writes with transfer.fua.
@@ -121,7 +125,6 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   enum class Todo : uint8_t { kStep, kDataOut, kDataIn, kStatus };
   // Why it ends before its time.
   enum class Early : uint8_t { kNo, kAborted, kUnitGone };
-  class AbortIo;
 
   void Start(Nexus::Impl& nexus, LogicalUnit* unit);
   void DataOutArrived();
@@ -133,7 +136,7 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   void Upcall(Todo todo);
   void RunDeferred() override;
   void OnBuffer(std::byte* buffer) override;
-  void OnIoComplete();
+  void OnIoEnded();
   void GoOn();
   void EndNowEarly();
   void Finish();
@@ -145,7 +148,6 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   uint64_t sequence_ = 0;
   Step next_ = nullptr;
   std::byte* buffer_ = nullptr;
-  AbortIo* abort_io_ = nullptr;
   uint64_t data_offset_ = 0;
   uint8_t part_count_ = 0;
   State state_ = State::kIdle;
@@ -153,7 +155,6 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   Early early_ = Early::kNo;
   bool last_ = false;
   bool in_downcall_ = false;
-  bool io_done_ = false;
 };
 static_assert(sizeof(Execution) <= 768);
 
