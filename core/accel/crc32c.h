@@ -12,7 +12,4 @@ namespace pollux {
 //   crc = Crc32c(data, crc);
 uint32_t Crc32c(std::span<const std::byte> data, uint32_t before = 0);
 
-// Copies and computes in one pass: what is copied is read once.
-uint32_t CopyCrc32c(std::byte* to, std::span<const std::byte> from, uint32_t before = 0);
-
 }  // namespace pollux

@@ -72,18 +72,6 @@ TEST(Crc32cTest, DoesNotMindTheAlignment) {
   }
 }
 
-TEST(Crc32cTest, CopiesExactlyWhatItSums) {
-  for (const size_t bytes : {0u, 1u, 4095u, 4096u, 4097u, 8192u, 100000u}) {
-    const std::vector<uint8_t> data = Pattern(bytes);
-    std::vector<uint8_t> copy(bytes + 2, 0xee);
-    auto* const to = reinterpret_cast<std::byte*>(copy.data() + 1);
-    ASSERT_EQ(CopyCrc32c(to, Bytes(data), 7), Crc32c(Bytes(data), 7)) << bytes;
-    ASSERT_EQ(copy.front(), 0xee);
-    ASSERT_EQ(copy.back(), 0xee);
-    ASSERT_TRUE(std::equal(data.begin(), data.end(), copy.begin() + 1));
-  }
-}
-
 TEST(Crc32cTest, SeesEveryFlippedBit) {
   std::vector<uint8_t> data = Pattern(128);
   const uint32_t right = Crc32c(Bytes(data));
