@@ -191,7 +191,7 @@ def unit(preset, options):
 # pytest.
 
 
-def pytest(preset, options, *paths):
+def pytest(preset, options, *paths, **environment):
     """Runs pytest over the paths that there are, against the programs of a preset."""
     report = ROOT / BUILD_DIR[preset] / "pytest.xml"
     report.unlink(missing_ok=True)
@@ -202,7 +202,7 @@ def pytest(preset, options, *paths):
     if options.k:
         command += ["-k", options.k]
     env = {**SANITIZERS, "POLLUX_BUILD": str(ROOT / BUILD_DIR[preset]), "PYTHONUNBUFFERED": "1"}
-    code = run(command, PYTEST_TIMEOUT, env=env)
+    code = run(command, PYTEST_TIMEOUT, env={**env, **environment})
     count = Count()
     if report.exists():
         for suite in xml.etree.ElementTree.parse(report).iter("testsuite"):
@@ -270,6 +270,14 @@ def vm(options):
     return checked_build("release", programs, lambda: pytest("release", options, "tests/vm"))
 
 
+def vm_stable(options):
+    heading("Debian's own kernel as NVMe/TCP host")
+    guest = {"POLLUX_VM_CACHE": str(ROOT / "tests/vm/cache/stable"), "POLLUX_VM_KERNEL": "linux-image-amd64"}
+    if run(["tests/vm/build-guest"], BUILD_TIMEOUT, env=guest) != 0:
+        return Count(failed=1)
+    return checked_build("release", PROGRAMS, lambda: pytest("release", options, "tests/vm/nvme_tcp_test.py", **guest))
+
+
 def two_commands(options):
     heading("the two commands of the README, on a bare Debian")
     good = run(["tests/nightly/two_commands"], PYTEST_TIMEOUT) == 0
@@ -285,9 +293,9 @@ def tiers(options):
     if options.tsan:
         chosen += [tsan_unit]
     if options.vm:
-        chosen += [vm]
+        chosen += [vm, vm_stable]
     if options.nightly:
-        chosen = [release, house, end_to_end, asan_unit, asan_end_to_end, tsan_unit, vm, two_commands]
+        chosen = [release, house, end_to_end, asan_unit, asan_end_to_end, tsan_unit, vm, vm_stable, two_commands]
     return chosen or [release, house, end_to_end, asan_unit, tsan_unit]
 
 
