@@ -135,6 +135,7 @@ void TcpQueue::FinishOtherHeader(TcpCommand& command, size_t hlen, uint8_t flags
   if (has_data) {
     const size_t unit = (cpda_ + 1u) * 4;
     begin = (digested_hlen + unit - 1) / unit * unit;
+    CHECK(begin <= command.header.size());
     std::memset(command.header.data() + digested_hlen, 0, begin - digested_hlen);
   }
   header.pdo = has_data ? static_cast<uint8_t>(begin) : uint8_t{0};

@@ -13,9 +13,13 @@ namespace pollux::nvme {
 // bits of an identifier are its number. Slot 0 and the last are not the queue pair's: they are
 // ICReq's and Connect's.
 struct TcpCommand {
+  // Data begins at a multiple of 4 to 128 bytes behind at most 76, those of a capsule with digest:
+  // multiples of 72 bring it furthest.
+  static constexpr size_t kDataBeginMax = 144;
+
   // What is sent for it next, or being sent: a header with what follows it up to the data, then
   // [data_at, data_at + data_bytes) of its data, then a digest.
-  std::array<std::byte, 128> header;
+  std::array<std::byte, kDataBeginMax> header;
   uint32_t header_bytes, data_at, data_bytes;
   uint32_t sent;  // Of all that.
   Le32 digest;

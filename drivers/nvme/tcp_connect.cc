@@ -100,7 +100,7 @@ void TcpQueue::SendIcReq() {
   request.ch.plen = sizeof(request);
   request.dgst = static_cast<uint8_t>((joining_.header_digest ? nvme_tcp::kHdgstEnable : 0) |
                                       (joining_.data_digest ? nvme_tcp::kDdgstEnable : 0));
-  static_assert(sizeof(request) == sizeof(command.header));
+  static_assert(sizeof(request) <= sizeof(command.header));
   std::memcpy(command.header.data(), &request, sizeof(request));
   command.header_bytes = sizeof(request);
   command.data_bytes = 0;

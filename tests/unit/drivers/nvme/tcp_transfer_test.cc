@@ -66,6 +66,18 @@ TEST_F(TcpTransferTest, MovesDataWithDigestsAndAlignment) {
   for (const size_t bytes : {512u, 4096u, 65536u, 262144u}) WriteAndReadBack(bytes, 7);
 }
 
+TEST_F(TcpTransferTest, AlignsDataAsAnyTargetWantsIt) {
+  options_.header_digest = true;  // A header of 76 bytes: with CPDA 17 the data is at 144.
+  for (uint8_t cpda = 0; cpda <= nvme_tcp::kPdaMax; ++cpda) {
+    SCOPED_TRACE(int{cpda});
+    peer_.options().cpda = cpda;
+    ASSERT_EQ(Attach(), POLLUX_NVME_STATE_READY);
+    TakeQueue();
+    WriteAndReadBack(4096, cpda);
+    Detach();
+  }
+}
+
 TEST_F(TcpTransferTest, HeedsWhatTheTargetAsksForAndTakes) {
   peer_.options().maxh2cdata = 4096;
   peer_.options().r2t_bytes = 12288;
