@@ -112,6 +112,7 @@ class NvmeController : private Transport::User {
   Task<Status> StartSteps(bool first);
   Task<Status> IdentifyController();
   Task<Status> ChooseCommandSets();
+  Task<Status> LearnLimits();
   Task<Status> SetUpFeatures();
   Task<Status> SetUpQueues(bool first);
   Task<Status> SetUpEvents();

@@ -101,6 +101,28 @@ void FillCommands(const IdentifyNamespace& identify, const IdentifyController& c
   info.volatile_cache = (controller.vwc & kVwcPresent) != 0;
 }
 
+// A limit of one command, in bytes by its power of two, in blocks. 0: none. A limit below one block
+// leaves nothing of the command.
+uint32_t LimitBlocks(uint8_t exponent, uint32_t page_bytes, uint32_t block_bytes, bool& command) {
+  constexpr uint8_t kNone = 32;  // And more than a command can name.
+  if (exponent == 0 || exponent >= kNone) return 0;
+  const uint64_t blocks = (uint64_t{page_bytes} << exponent) / block_bytes;
+  if (blocks == 0) command = false;
+  return static_cast<uint32_t>(std::min<uint64_t>(blocks, kTransferBlocksMax));
+}
+
+void FillLimits(const ControllerFacts& controller, pollux_nvme_namespace_info& info) {
+  const IdentifyNvmController& limits = controller.limits;
+  const uint32_t page = controller.page_bytes, block = info.block_bytes;
+  info.write_zeroes_blocks_max = LimitBlocks(limits.wzsl, page, block, info.write_zeroes);
+  info.verify_blocks_max = LimitBlocks(limits.vsl, page, block, info.verify);
+  info.write_uncorrectable_blocks_max =
+      LimitBlocks(limits.wusl, page, block, info.write_uncorrectable);
+  info.deallocate_ranges_max = limits.dmrl;
+  info.deallocate_range_blocks_max = limits.dmrsl;
+  info.deallocate_blocks_max = limits.dmsl;
+}
+
 Status FillZones(uint32_t nsid, uint32_t format, const IdentifyZonedNamespace& zoned,
                  const ControllerFacts& controller, pollux_nvme_namespace_info& info) {
   info.zone_blocks = zoned.lbafe[format].zsze;
@@ -300,6 +322,7 @@ Result<std::optional<Namespace::Facts>> DescribeNamespace(uint32_t nsid,
   info.deallocated_reads_zero = (identify.dlfeat & kDlfeatReadMask) == kDlfeatReadsZero;
   info.ana_group = identify.anagrpid;
   FillCommands(identify, controller.identify, info);
+  FillLimits(controller, info);
   FillOptimal(identify, info);
   FillAtomics(identify, controller.identify, info);
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/spec/nvme_spec.h"
+#include "core/spec/nvmf_spec.h"
 #include "core/status.h"
 #include "drivers/nvme/bring_up.h"
 #include "drivers/nvme/namespace.h"
@@ -32,6 +33,7 @@ struct ControllerFacts {
   uint32_t async_events_max = 1;        // AERL.
   uint32_t keep_alive_unit_ms = 0;      // 0: there is none.
   uint64_t shutdown_limit_ns = 0;       // RTD3E.
+  IdentifyNvmController limits{};       // CNS 06h, CSI 00h; no limits where there is none.
   uint64_t zone_append_bytes_max = 0;   // Of CNS 06h, CSI 02h; until then as transfer_bytes_max.
   uint32_t firmware_unit_bytes = 4096;  // FWUG.
   uint32_t page_bytes = 4096;

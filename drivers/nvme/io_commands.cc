@@ -177,11 +177,11 @@ inline int Transfer(QueuePair& queue, const Namespace& ns, pollux_nvme_request& 
 
 // Commands about blocks that move none.
 int Mention(QueuePair& queue, const Namespace& ns, pollux_nvme_request& request,
-            const pollux_nvme_io& io, const Kind& kind) {
+            const pollux_nvme_io& io, const Kind& kind, uint32_t blocks_max) {
   if (!ns.active()) return -ENXIO;
   if ((io.flags & ~kind.flags) != 0 || io.data_count > 0 || io.metadata != nullptr) return -EINVAL;
   if (!Reaches(ns, io.lba, io.blocks)) return -EINVAL;
-  if (io.blocks > kBlocksMax) return -E2BIG;
+  if (io.blocks > (blocks_max == 0 ? kBlocksMax : blocks_max)) return -E2BIG;
   if (const int error = queue.Admit(0); error != 0) return error;
   SubmissionEntry& entry = queue.next_entry();
   Write(entry, kind, ns, io, Cdw12(io.blocks, io.flags));
@@ -312,13 +312,14 @@ int pollux_nvme_zone_append(pollux_nvme_queue* queue, const pollux_nvme_namespac
 int pollux_nvme_write_zeroes(pollux_nvme_queue* queue, const pollux_nvme_namespace* ns,
                              pollux_nvme_request* request, const pollux_nvme_io* io) {
   if (!ns->info().write_zeroes) return -ENOTSUP;
-  return nvme::Mention(*queue, *ns, *request, *io, nvme::kWriteZeroes);
+  return nvme::Mention(*queue, *ns, *request, *io, nvme::kWriteZeroes,
+                       ns->info().write_zeroes_blocks_max);
 }
 
 int pollux_nvme_verify(pollux_nvme_queue* queue, const pollux_nvme_namespace* ns,
                        pollux_nvme_request* request, const pollux_nvme_io* io) {
   if (!ns->info().verify) return -ENOTSUP;
-  return nvme::Mention(*queue, *ns, *request, *io, nvme::kVerify);
+  return nvme::Mention(*queue, *ns, *request, *io, nvme::kVerify, ns->info().verify_blocks_max);
 }
 
 int pollux_nvme_write_uncorrectable(pollux_nvme_queue* queue, const pollux_nvme_namespace* ns,
@@ -327,7 +328,8 @@ int pollux_nvme_write_uncorrectable(pollux_nvme_queue* queue, const pollux_nvme_
   pollux_nvme_io io{};
   io.lba = lba;
   io.blocks = blocks;
-  return nvme::Mention(*queue, *ns, *request, io, {nvme::io::kWriteUncorrectable, 0});
+  return nvme::Mention(*queue, *ns, *request, io, {nvme::io::kWriteUncorrectable, 0},
+                       ns->info().write_uncorrectable_blocks_max);
 }
 
 int pollux_nvme_flush(pollux_nvme_queue* queue, const pollux_nvme_namespace* ns,
@@ -342,14 +344,21 @@ int pollux_nvme_deallocate(pollux_nvme_queue* queue, const pollux_nvme_namespace
   if (!ns->active()) return -ENXIO;
   if (!ns->info().dsm) return -ENOTSUP;
   if (count == 0) return -EINVAL;
+  const pollux_nvme_namespace_info& info = ns->info();
   if (count > POLLUX_NVME_RANGES_MAX) return -E2BIG;
+  if (info.deallocate_ranges_max != 0 && count > info.deallocate_ranges_max) return -E2BIG;
+  uint64_t blocks = 0;
   nvme::DsmRange wire[POLLUX_NVME_RANGES_MAX];
   for (uint32_t i = 0; i < count; ++i) {
     if (!nvme::Reaches(*ns, ranges[i].lba, ranges[i].blocks)) return -EINVAL;
+    const uint32_t range_max = info.deallocate_range_blocks_max;
+    if (range_max != 0 && ranges[i].blocks > range_max) return -E2BIG;
+    blocks += ranges[i].blocks;
     wire[i].cattr = 0;
     wire[i].nlb = ranges[i].blocks;
     wire[i].slba = ranges[i].lba;
   }
+  if (info.deallocate_blocks_max != 0 && blocks > info.deallocate_blocks_max) return -E2BIG;
   SubmissionEntry entry = nvme::Entry(nvme::io::kDatasetManagement, *ns);
   entry.cdw10 = count - 1;
   entry.cdw11 = 1u << 2;  // AD: deallocate. NVM figure 40.

@@ -351,6 +351,11 @@ struct pollux_nvme_namespace_info {
   bool compare, write_zeroes, dsm, verify, copy, write_uncorrectable, reservations;
   bool deallocated_reads_zero; /* DLFEAT. */
   uint32_t transfer_blocks_max;
+  /* Of commands that move none. 0: no limit but the command's own. NVM figure 102. */
+  uint32_t write_zeroes_blocks_max, verify_blocks_max, write_uncorrectable_blocks_max;
+  uint64_t deallocate_blocks_max;                   /* In all ranges of a command. DMSL. */
+  uint32_t deallocate_range_blocks_max;             /* DMRSL. */
+  uint16_t deallocate_ranges_max;                   /* DMRL. */
   uint32_t optimal_boundary_blocks;                 /* NOIOB. 0: none. */
   uint32_t preferred_write_granularity_blocks;      /* NPWG. 0: none. */
   uint32_t preferred_write_alignment_blocks;        /* NPWA. */

@@ -16,6 +16,7 @@ namespace {
 
 // Queue identifiers are 16 bits, and 0 is the admin queue's.
 constexpr uint32_t kQueuesMax = 65534;
+constexpr uint32_t kVersion20 = 0x020000;
 
 constexpr uint32_t kCtrattExtendedHostId = 1 << 0;
 constexpr uint32_t kExtendedHostId = 1 << 0;  // EXHID.
@@ -47,6 +48,7 @@ Task<Status> NvmeController::StartSteps(bool first) {
   admin_.queue().SetInjections(injections_);
   CO_RETURN_IF_ERROR(co_await IdentifyController());
   CO_RETURN_IF_ERROR(co_await ChooseCommandSets());
+  CO_RETURN_IF_ERROR(co_await LearnLimits());
   CO_RETURN_IF_ERROR(co_await SetUpFeatures());
   if (!facts_.administrative) {
     CO_RETURN_IF_ERROR(co_await SetUpQueues(first));
@@ -136,6 +138,24 @@ Task<Status> NvmeController::ChooseCommandSets() {
   if (zasl != 0 && zasl < 32) {
     facts_.zone_append_bytes_max =
         std::min(uint64_t{facts_.page_bytes} << zasl, facts_.info.transfer_bytes_max);
+  }
+  co_return OkStatus();
+}
+
+// What commands that move no data may name at most. Controllers older than 2.0 may not tell.
+Task<Status> NvmeController::LearnLimits() {
+  const bool may_tell = io_command_sets_ || transport_->capabilities().version >= kVersion20;
+  if (!may_tell || facts_.administrative) co_return OkStatus();
+  const Piece data = admin_.Buffer(kIdentifyBytes);
+  if (!data.valid()) co_return OutOfMemory("no memory for Identify");
+  const SubmissionEntry entry =
+      EntryOf(pollux_nvme_make_identify(cns::kCsController, 0, 0, kCsiNvm));
+  AdminCommand command(admin_, entry, data);
+  const Completion told = co_await command;
+  if (pollux_nvme_ok(told)) {
+    facts_.limits = *data.as<IdentifyNvmController>();
+  } else if (pollux_nvme_code(told) != status::kInvalidField) {
+    CO_RETURN_IF_ERROR(Tolerate(CommandFailed("Identify Controller, NVM", told)));
   }
   co_return OkStatus();
 }

@@ -54,6 +54,37 @@ TEST(DescribeNamespaceTest, TakesNoBlocksForAnInactiveNamespace) {
   EXPECT_FALSE(described->has_value());
 }
 
+TEST(DescribeNamespaceTest, TellsWhatACommandMayNameAtMost) {
+  ControllerFacts controller = Controller();
+  controller.identify.oncs = oncs::kWriteZeroes | oncs::kVerify | oncs::kWriteUncorrectable;
+  controller.limits.wzsl = 3;  // 8 pages of 4 KiB.
+  controller.limits.wusl = 63;
+  controller.limits.dmrl = 8;
+  controller.limits.dmrsl = 1000;
+  controller.limits.dmsl = uint64_t{1} << 40;
+  const auto described = DescribeNamespace(7, GoodNamespace(), NamespaceIds{}, nullptr, controller);
+  ASSERT_TRUE(described.ok()) << described.status();
+  const pollux_nvme_namespace_info& info = (*described)->info;
+  EXPECT_EQ(info.write_zeroes_blocks_max, 64u);
+  EXPECT_EQ(info.verify_blocks_max, 0u);
+  EXPECT_EQ(info.write_uncorrectable_blocks_max, 0u);  // More than a command can name.
+  EXPECT_EQ(info.deallocate_ranges_max, 8u);
+  EXPECT_EQ(info.deallocate_range_blocks_max, 1000u);
+  EXPECT_EQ(info.deallocate_blocks_max, uint64_t{1} << 40);
+}
+
+TEST(DescribeNamespaceTest, HasNoUseForACommandThatMayNotNameABlock) {
+  ControllerFacts controller = Controller();
+  controller.identify.oncs = oncs::kWriteZeroes | oncs::kVerify;
+  controller.limits.wzsl = 1;
+  IdentifyNamespace identify = GoodNamespace();
+  identify.lbaf[0].lbads = 14;
+  const auto described = DescribeNamespace(7, identify, NamespaceIds{}, nullptr, controller);
+  ASSERT_TRUE(described.ok()) << described.status();
+  EXPECT_FALSE((*described)->info.write_zeroes);
+  EXPECT_TRUE((*described)->info.verify);
+}
+
 TEST(DescribeNamespaceTest, RefusesBlocksOfImpossibleSizes) {
   for (int lbads = 0; lbads < 256; ++lbads) {
     IdentifyNamespace identify = GoodNamespace();
@@ -205,6 +236,22 @@ TEST_F(IdentifyTest, BoundsTransfersByTheDriversListsWhenTheDeviceHasNoLimit) {
     Lie([mdts](IdentifyController& identify) { identify.mdts = mdts; });
     ASSERT_EQ(Attach(), POLLUX_NVME_STATE_READY) << failure_text();
     EXPECT_EQ(info().transfer_bytes_max, kListsTransferBytesMax);
+    Detach();
+  }
+}
+
+TEST_F(IdentifyTest, ReadsTheLimitsOfCommandsThatMoveNothing) {
+  for (const bool command_sets : {false, true}) {
+    device_options_.controller.io_command_sets = command_sets;
+    Plug().edit_data = [](const SubmissionEntry& sqe, std::span<std::byte> data) {
+      if (sqe.opc != admin::kIdentify || sqe.cdw10 != cns::kCsController || sqe.cdw11 != 0) return;
+      reinterpret_cast<IdentifyNvmController*>(data.data())->dmrsl = 77;
+    };
+    ASSERT_EQ(Attach(), POLLUX_NVME_STATE_READY) << failure_text();
+    // A device that does not tell is believed to have none.
+    EXPECT_EQ(pollux_nvme_get_namespace_info(pollux_nvme_namespace_find(controller_, 1))
+                  ->deallocate_range_blocks_max,
+              command_sets ? 77u : 0u);
     Detach();
   }
 }

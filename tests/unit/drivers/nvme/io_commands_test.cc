@@ -369,6 +369,30 @@ TEST_F(FullTest, DeallocateRefusesWhatIsNotThere) {
   EXPECT_EQ(try_it(2), -EINVAL);
 }
 
+TEST_F(FullTest, KeepsWithinTheLimitsOfCommandsThatMoveNothing) {
+  Namespace::Facts facts = FullFacts();
+  facts.info.write_zeroes_blocks_max = 8;
+  facts.info.verify_blocks_max = 4;
+  facts.info.write_uncorrectable_blocks_max = 2;
+  facts.info.deallocate_ranges_max = 3;
+  facts.info.deallocate_range_blocks_max = 10;
+  facts.info.deallocate_blocks_max = 25;
+  Describe(facts);
+  EXPECT_EQ(Try(pollux_nvme_write_zeroes, Bare(0, 9)), -E2BIG);
+  ASSERT_EQ(Try(pollux_nvme_write_zeroes, Bare(0, 8)), 0);
+  EXPECT_EQ(Sent().opc, io::kWriteZeroes);
+  EXPECT_EQ(Try(pollux_nvme_verify, Bare(0, 5)), -E2BIG);
+  EXPECT_EQ(pollux_nvme_write_uncorrectable(q(), ns_.get(), request_.c(), 0, 3), -E2BIG);
+  const auto deallocate = [&](std::vector<pollux_nvme_range> ranges) {
+    return pollux_nvme_deallocate(q(), ns_.get(), request_.c(), ranges.data(),
+                                  static_cast<uint32_t>(ranges.size()));
+  };
+  EXPECT_EQ(deallocate({{0, 1}, {1, 1}, {2, 1}, {3, 1}}), -E2BIG);
+  EXPECT_EQ(deallocate({{0, 11}}), -E2BIG);
+  EXPECT_EQ(deallocate({{0, 10}, {10, 10}, {20, 6}}), -E2BIG);
+  EXPECT_EQ(deallocate({{0, 10}, {10, 10}, {20, 5}}), 0);
+}
+
 TEST_F(FullTest, CopyTellsItsRanges) {
   const pollux_nvme_range ranges[] = {{0x10, 16}, {0x40, 1}};
   ASSERT_EQ(pollux_nvme_copy(q(), ns_.get(), request_.c(), 0x100, ranges, 2, POLLUX_NVME_FUA), 0);
