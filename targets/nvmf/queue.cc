@@ -149,14 +149,16 @@ uint16_t Queue::Fail(Execution& execution, uint16_t status) {
 }
 
 uint16_t Queue::Log(const Command& command, uint16_t status, uint16_t location, uint64_t lba) {
-  if (identity_ == nullptr || !IsToBeLogged(FailureOf(status))) return status;
+  const bool has_log = identity_ != nullptr && !identity_->discovery;
+  if (!has_log || !IsToBeLogged(FailureOf(status))) return status;
+  const bool fabrics = command.entry.opc == nvme::admin::kFabrics;  // These have no NSID.
   status = kMore.Set(status, 1);
   identity_->errors->Add({.sqid = qid_,
                           .cid = command.cid(),
                           .status_field = static_cast<uint16_t>(status << 1),
                           .location = location,
                           .lba = lba,
-                          .nsid = command.entry.nsid,
+                          .nsid = fabrics ? 0 : uint32_t{command.entry.nsid},
                           .trtype = limits_.trtype});
   return status;
 }

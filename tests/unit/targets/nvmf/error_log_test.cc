@@ -193,6 +193,24 @@ TEST_F(ControllerErrorsTest, ReadBeyondTheEndIsZero) {
   EXPECT_STATUS(beyond, admin_test::kBadField);
 }
 
+TEST_F(ControllerErrorsTest, AFabricsCommandHasNoNamespace) {
+  SetUpController();
+  EXPECT_STATUS(PropertyGet(0x1003), admin_test::kBadField);
+  const Bytes page = Log();
+  EXPECT_EQ(U32(page, 24), 0u) << "NSID";
+  EXPECT_EQ(U16(page, 14), 44) << "of the property's offset";
+}
+
+TEST_F(ControllerErrorsTest, ADiscoveryControllerHasNoLogAndSaysSo) {
+  facts_.discovery = true;
+  facts_.nqn = "nqn.2014-08.org.nvmexpress.discovery";
+  SetUpController();
+  const auto& failed = Identify(0x02);
+  EXPECT_STATUS(failed, admin_test::kBadField);
+  EXPECT_FALSE(failed.more());
+  EXPECT_STATUS(GetLog({.lid = 0x01}), admin_test::kNoSuchLog);
+}
+
 // --- Commands of an I/O queue.
 
 class IoErrorsTest : public io_test::IoTest {
