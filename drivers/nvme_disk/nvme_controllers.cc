@@ -1,5 +1,6 @@
 #include "drivers/nvme_disk/nvme_controllers.h"
 
+#include <cstring>
 #include <utility>
 
 #include "core/check.h"
@@ -21,6 +22,25 @@ Status NvmeControllers::SetOptions(const NvmeOptions& options) {
   return OkStatus();
 }
 
+// A further path of a name that has one.
+Status NvmeControllers::CheckFurther(const NvmeAttachment& wanted, const NvmeAttachment& first) {
+  using Multipath = NvmeAttachment::Multipath;
+  if (wanted.multipath == Multipath::kDisable || first.multipath == Multipath::kDisable) {
+    return ErrorOfField(EALREADY, "name", wanted.name,
+                        "a controller has this name already, and there shall be no second path");
+  }
+  if (IsNvmeFabric(wanted.id) && IsNvmeFabric(first.id) &&
+      strcmp(wanted.id.subnqn, first.id.subnqn) != 0) {
+    return ErrorOfField(EINVAL, "subnqn", wanted.id.subnqn,
+                        absl::StrFormat("the other paths lead to '%s'", first.id.subnqn));
+  }
+  if (wanted.hostnqn != first.hostnqn) {
+    return ErrorOfField(EINVAL, "hostnqn", wanted.hostnqn,
+                        absl::StrFormat("the other paths are for '%s'", first.hostnqn));
+  }
+  return OkStatus();
+}
+
 Result<NvmePath*> NvmeControllers::Reserve(NvmeAttachment attachment) {
   for (const auto& [name, subsystem] : subsystems_) {
     for (const auto& path : subsystem->paths()) {
@@ -31,13 +51,12 @@ Result<NvmePath*> NvmeControllers::Reserve(NvmeAttachment attachment) {
     }
   }
   std::unique_ptr<NvmeSubsystem>& subsystem = subsystems_[attachment.name];
-  if (subsystem != nullptr) {
-    return ErrorOfField(ENOTSUP, "name", attachment.name,
-                        "a controller has this name already, and there are no second paths in "
-                        "this version");
+  if (subsystem == nullptr) {
+    subsystem = std::make_unique<NvmeSubsystem>(environment_, attachment.name,
+                                                static_cast<NvmeSubsystem::Owner&>(*this));
+  } else {
+    RETURN_IF_ERROR(CheckFurther(attachment, subsystem->paths().front()->attachment()));
   }
-  subsystem = std::make_unique<NvmeSubsystem>(environment_, attachment.name,
-                                              static_cast<NvmeSubsystem::Owner&>(*this));
   return &subsystem->AddPath(std::move(attachment), options_);
 }
 
@@ -60,9 +79,13 @@ Task<Status> NvmeControllers::Remove(std::string name) {
   }
   std::vector<NvmePath*> paths;
   for (const auto& path : found->second->paths()) paths.push_back(path.get());
-  for (NvmePath* path : paths) {
+  co_return co_await RemovePaths(std::move(paths));
+}
+
+Task<Status> NvmeControllers::RemovePaths(std::vector<NvmePath*> paths) {
+  for (const NvmePath* path : paths) {
     if (removing_.contains(path)) {
-      co_return ErrorOfField(EBUSY, "name", name, "it is being detached already");
+      co_return ErrorOfField(EBUSY, "name", path->name(), "it is being detached already");
     }
   }
   // All at once: each waits for its device.

@@ -40,6 +40,8 @@ class NvmeControllers final : private NvmeSubsystem::Owner {
       : environment_(environment), observer_(observer) {}
   ~NvmeControllers();  // After Stop().
 
+  const NvmeEnvironment& environment() const { return environment_; }
+
   // Of the paths that are reserved from now on. EPERM when there is one already.
   Status SetOptions(const NvmeOptions& options);
   const NvmeOptions& options() const { return options_; }
@@ -51,6 +53,8 @@ class NvmeControllers final : private NvmeSubsystem::Owner {
   Result<NvmePath*> Reserve(NvmeAttachment attachment);
   // Gives a path back: detaches it when it was connected. EBUSY when it is being removed already.
   Task<Status> RemovePath(NvmePath* path);
+  // The same for several at once. EBUSY when one of them is being removed already: then none is.
+  Task<Status> RemovePaths(std::vector<NvmePath*> paths);
   // The same for all paths of a name. ENODEV when there is none, EBUSY when one of them is being
   // removed already.
   Task<Status> Remove(std::string name);
@@ -72,6 +76,7 @@ class NvmeControllers final : private NvmeSubsystem::Owner {
   Task<void> Stop();
 
  private:
+  static Status CheckFurther(const NvmeAttachment& wanted, const NvmeAttachment& first);
   void OnPathGone(NvmePath& path, Status why) override;
   Task<void> RemoveGone(NvmePath* path, Status why);
   Task<void> RemoveQuietly(NvmePath* path);

@@ -4,13 +4,10 @@
 #include <bit>
 #include <cstring>
 #include <limits>
-#include <map>
 
-#include "core/json_string.h"
-#include "core/log.h"
+#include "core/run_on.h"
 #include "core/spec/nvme_spec.h"
-#include "drivers/nvme_disk/nvme_error_names.h"
-#include "drivers/nvme_disk/nvme_transport.h"
+#include "drivers/nvme_disk/nvme_path.h"
 
 namespace pollux {
 namespace {
@@ -21,6 +18,9 @@ constexpr char kBuffersConsumer[] = "NVMe disks: data that a device cannot reach
 // Of one range of Dataset Management, and of one Write Zeroes (its 0's based field has 16 bits).
 constexpr uint64_t kUnmapBlocksMax = std::numeric_limits<uint32_t>::max();
 constexpr uint64_t kWriteZeroesBlocksMax = 1 << 16;
+
+// The device's limit, if it has one, and ours.
+uint64_t AtMost(uint64_t limit, uint64_t ours) { return limit == 0 ? ours : std::min(limit, ours); }
 
 bool IsAllZero(std::span<const uint8_t> bytes) {
   return std::all_of(bytes.begin(), bytes.end(), [](uint8_t byte) { return byte == 0; });
@@ -80,46 +80,6 @@ Result<Geometry> GeometryOf(const pollux_nvme_namespace_info& info,
   return geometry;
 }
 
-std::string VersionText(uint32_t version) {
-  const uint32_t tertiary = version & 0xff;
-  const std::string text = absl::StrFormat("%d.%d", version >> 16, version >> 8 & 0xff);
-  return tertiary == 0 ? text : absl::StrFormat("%s.%d", text, tertiary);
-}
-
-std::string TransportJson(const pollux_nvme_transport_id& id) {
-  const std::string network =
-      IsNvmeFabric(id)
-          ? absl::StrFormat(",\"adrfam\":\"%s\",\"trsvcid\":%s,\"subnqn\":%s", NvmeFamilyName(id),
-                            JsonStringOfLatin1(id.trsvcid), JsonStringOfLatin1(id.subnqn))
-          : std::string();
-  return absl::StrFormat("{\"trtype\":\"%s\",\"traddr\":%s%s}", NvmeTransportName(id),
-                         JsonStringOfLatin1(id.traddr), network);
-}
-
-std::string ControllerJson(const pollux_nvme_controller_info& info) {
-  const auto can = [&info](int bit) { return info.oacs >> bit & 1; };  // Base figure 275, OACS.
-  const std::string subnqn = info.subnqn[0] == '\0'
-                                 ? std::string()
-                                 : "\"subnqn\":" + JsonStringOfLatin1(info.subnqn) + ",";
-  return absl::StrFormat(
-      "{\"cntlid\":%d,\"vendor_id\":\"0x%04x\",\"model_number\":%s,\"serial_number\":%s,"
-      "\"firmware_revision\":%s,%s\"oacs\":{\"security\":%d,\"format\":%d,\"firmware\":%d,"
-      "\"ns_manage\":%d},\"multi_ctrlr\":%s,\"ana_reporting\":%s}",
-      info.cntlid, info.vendor, JsonStringOfLatin1(info.model_number),
-      JsonStringOfLatin1(info.serial_number), JsonStringOfLatin1(info.firmware_revision), subnqn,
-      can(0), can(1), can(2), can(3), (info.cmic >> 1 & 1) != 0 ? "true" : "false",
-      (info.cmic >> 3 & 1) != 0 ? "true" : "false");
-}
-
-// {"a":1,"b":2}
-std::string CountsJson(const std::map<std::string, uint64_t>& counts) {
-  std::string json = "{";
-  for (const auto& [key, count] : counts) {
-    json += absl::StrFormat("%s\"%s\":%d", json.size() > 1 ? "," : "", key, count);
-  }
-  return json + "}";
-}
-
 }  // namespace
 
 MemoryNeed NvmeDiskBuffersNeed(size_t reactors) {
@@ -130,23 +90,24 @@ Result<std::unique_ptr<ReactorBuffers>> MakeNvmeDiskBuffers(Memory& memory, size
   return ReactorBuffers::Make(memory, kBuffersConsumer, reactors, kBuffers);
 }
 
-Result<std::unique_ptr<NvmeDisk>> NvmeDisk::Make(const NvmeDiskOptions& options,
-                                                 const NvmeDiskParts& parts) {
-  const pollux_nvme_namespace_info& info = *pollux_nvme_get_namespace_info(parts.ns);
+Result<std::unique_ptr<NvmeDisk>> NvmeDisk::Make(const NvmeDiskOptions& options, NvmePath& path,
+                                                 const pollux_nvme_namespace* ns) {
+  const pollux_nvme_namespace_info& info = *pollux_nvme_get_namespace_info(ns);
   ASSIGN_OR_RETURN(const Geometry geometry, GeometryOf(info, options));
-  const Uuid uuid = UuidOf(info, *pollux_nvme_get_controller_info(parts.controller));
-  std::unique_ptr<NvmeDisk> disk(new NvmeDisk(options, parts, geometry, uuid));
-  RETURN_IF_ERROR(disk->MakeMetadataMemory());
+  const Uuid uuid = UuidOf(info, path.info());
+  std::unique_ptr<NvmeDisk> disk(new NvmeDisk(options, path, ns, geometry, uuid));
+  ASSIGN_OR_RETURN(std::unique_ptr<NvmeRoute> route, disk->MakeRoute(path, ns));
+  disk->routes_.push_back(std::move(route));
   return disk;
 }
 
-NvmeDisk::NvmeDisk(const NvmeDiskOptions& options, const NvmeDiskParts& parts,
+NvmeDisk::NvmeDisk(const NvmeDiskOptions& options, NvmePath& path, const pollux_nvme_namespace* ns,
                    const Geometry& geometry, Uuid uuid)
     : BlockDevice(options.name, kNvmeDiskProduct, geometry, uuid),
-      parts_(parts),
-      metadata_memory_(nullptr, nvme::MemoryDeleter{parts.host}) {
-  const pollux_nvme_namespace_info& info = *pollux_nvme_get_namespace_info(parts.ns);
-  facts_.ns = parts.ns;
+      reactors_(path.environment().reactors),
+      options_(options),
+      choice_(options.choice) {
+  const pollux_nvme_namespace_info& info = *pollux_nvme_get_namespace_info(ns);
   facts_.block_bytes = geometry.data_block_bytes();
   facts_.separate_metadata_bytes = geometry.metadata_interleaved ? 0 : geometry.metadata_bytes;
   facts_.protected_data = info.protection_type != 0;
@@ -158,14 +119,14 @@ NvmeDisk::NvmeDisk(const NvmeDiskOptions& options, const NvmeDiskParts& parts,
   facts_.volatile_cache = info.volatile_cache;
   facts_.retries_max = options.retries_max;
   facts_.count_errors = options.count_errors;
+  facts_.count_paths = options.count_paths;
   nvme::IdentifyController identify;
-  memcpy(&identify, pollux_nvme_identify_controller(parts.controller), sizeof(identify));
-  facts_.retry_delays_ms = {0, identify.crdt1 * 100u, identify.crdt2 * 100u, identify.crdt3 * 100u};
+  memcpy(&identify, pollux_nvme_identify_controller(path.c()), sizeof(identify));
 
   read_only_ = info.read_only;
   volatile_cache_ = info.volatile_cache;
-  numa_node_ = pollux_nvme_get_controller_info(parts.controller)->numa_node;
-  buffers_ = parts.buffers;
+  numa_node_ = pollux_nvme_get_controller_info(path.c())->numa_node;
+  buffers_ = &path.environment().buffers;
   const auto execute = [this](IoType type) { executes_.set(static_cast<size_t>(type)); };
   execute(IoType::kRead);
   execute(IoType::kWrite);
@@ -186,8 +147,9 @@ NvmeDisk::NvmeDisk(const NvmeDiskOptions& options, const NvmeDiskParts& parts,
 
 void NvmeDisk::DescribeLimits(const pollux_nvme_namespace_info& info) {
   limits_.io_bytes_max = uint64_t{info.transfer_blocks_max} * geometry().data_block_bytes();
-  limits_.unmap_blocks_max = kUnmapBlocksMax;
-  limits_.write_zeroes_blocks_max = kWriteZeroesBlocksMax;
+  limits_.unmap_blocks_max =
+      AtMost(info.deallocate_blocks_max, AtMost(info.deallocate_range_blocks_max, kUnmapBlocksMax));
+  limits_.write_zeroes_blocks_max = AtMost(info.write_zeroes_blocks_max, kWriteZeroesBlocksMax);
   limits_.buffer_alignment = 4;  // Base §4.1.1.
   limits_.preferred_write_alignment_blocks = info.preferred_write_alignment_blocks;
   limits_.preferred_write_granularity_blocks = info.preferred_write_granularity_blocks;
@@ -197,63 +159,163 @@ void NvmeDisk::DescribeLimits(const pollux_nvme_namespace_info& info) {
   limits_.unmapped_reads_zero = info.deallocated_reads_zero;
 }
 
-// For I/O without metadata. Not more than one command can need.
-Status NvmeDisk::MakeMetadataMemory() {
-  if (facts_.separate_metadata_bytes == 0) return OkStatus();
-  const pollux_nvme_namespace_info& info = *pollux_nvme_get_namespace_info(parts_.ns);
+Result<std::unique_ptr<BlockChannel>> NvmeDisk::MakeChannel(Reactor& reactor) {
+  const NvmeRoute& route = *routes_.front();
+  auto channel =
+      std::make_unique<NvmeChannel>(*this, reactor, facts_, buffers_->of(reactor.index()));
+  channel->SetChoice(choice_, nullptr);
+  channel->AddLane(route, *route.path.queues()[reactor.index()], AccessBy(route));
+  return channel;
+}
+
+// --- Paths.
+
+// Memory for I/O without metadata is not more than one command can need.
+Result<std::unique_ptr<NvmeRoute>> NvmeDisk::MakeRoute(NvmePath& path,
+                                                       const pollux_nvme_namespace* ns) const {
+  auto route = std::make_unique<NvmeRoute>(path, ns);
+  nvme::IdentifyController identify;
+  memcpy(&identify, pollux_nvme_identify_controller(path.c()), sizeof(identify));
+  route->retry_delays_ms = {0, identify.crdt1 * 100u, identify.crdt2 * 100u, identify.crdt3 * 100u};
+  route->reports_access = path.reports_access();
+  if (facts_.separate_metadata_bytes == 0) return route;
+  const pollux_nvme_namespace_info& info = *pollux_nvme_get_namespace_info(ns);
   const size_t bytes = size_t{info.transfer_blocks_max} * facts_.separate_metadata_bytes;
-  metadata_memory_ = nvme::Allocate(parts_.host, 2 * bytes);
-  if (metadata_memory_ == nullptr) {
+  route->metadata = nvme::Allocate(path.host(), 2 * bytes);
+  if (route->metadata == nullptr) {
     return OutOfMemory("no memory for the metadata of %s: %u bytes", name(), 2 * bytes);
   }
-  facts_.metadata_sink = static_cast<std::byte*>(metadata_memory_.get());
-  facts_.metadata_zeroes = facts_.metadata_sink + bytes;
+  route->metadata_sink = static_cast<std::byte*>(route->metadata.get());
+  route->metadata_zeroes = route->metadata_sink + bytes;
+  return route;
+}
+
+// Whether the namespace is this disk, and can all that the disk can.
+Status NvmeDisk::CheckSame(const pollux_nvme_namespace_info& info, const NvmePath& path) const {
+  const pollux_nvme_namespace_info& own = *pollux_nvme_get_namespace_info(routes_.front()->ns);
+  const bool named =
+      !IsAllZero(info.nguid) || !IsAllZero(info.uuid) || !IsAllZero(info.eui64) || info.shareable;
+  if (!named) return InvalidArgument("nothing says that it is the same as on the other paths");
+  const auto same = [](std::span<const uint8_t> a, std::span<const uint8_t> b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end());
+  };
+  if (UuidOf(info, path.info()).bytes != uuid().bytes || !same(info.nguid, own.nguid) ||
+      !same(info.uuid, own.uuid) || !same(info.eui64, own.eui64)) {
+    return InvalidArgument("its identity is not that of %s", name());
+  }
+  ASSIGN_OR_RETURN(const Geometry there, GeometryOf(info, options_));
+  const Geometry& here = geometry();
+  if (there.block_bytes != here.block_bytes || there.blocks != here.blocks ||
+      there.metadata_bytes != here.metadata_bytes ||
+      there.metadata_interleaved != here.metadata_interleaved ||
+      there.protection_type != here.protection_type ||
+      there.protection_first != here.protection_first) {
+    return InvalidArgument("its size or format is not that of %s", name());
+  }
+  const bool less = (info.volatile_cache && !own.volatile_cache) || (own.dsm && !info.dsm) ||
+                    (own.write_zeroes && !info.write_zeroes) || (own.compare && !info.compare) ||
+                    info.atomic_compare_write_blocks < limits_.compare_and_write_blocks_max ||
+                    info.read_only != own.read_only;
+  const uint64_t transfer = uint64_t{info.transfer_blocks_max} * here.data_block_bytes();
+  if (less || transfer < std::min<uint64_t>(limits_.io_bytes_max, kBuffers.buffer_bytes)) {
+    return InvalidArgument("it cannot do what %s can", name());
+  }
   return OkStatus();
 }
 
-uint32_t NvmeDisk::nsid() const { return pollux_nvme_get_namespace_info(parts_.ns)->nsid; }
-
-Result<std::unique_ptr<BlockChannel>> NvmeDisk::MakeChannel(Reactor& reactor) {
-  return std::make_unique<NvmeChannel>(*this, *(*parts_.queues)[reactor.index()], facts_,
-                                       parts_.buffers->of(reactor.index()));
+NvmeAccess NvmeDisk::AccessBy(const NvmeRoute& route) {
+  return route.path.access(pollux_nvme_get_namespace_info(route.ns)->ana_group);
 }
 
-std::string NvmeDisk::DriverSpecificJson() const {
-  const pollux_nvme_namespace_info& info = *pollux_nvme_get_namespace_info(parts_.ns);
-  const pollux_nvme_controller_info& controller =
-      *pollux_nvme_get_controller_info(parts_.controller);
-  const std::string address =
-      controller.id.trtype == POLLUX_NVME_TRANSPORT_PCIE
-          ? "\"pci_address\":" + JsonStringOfLatin1(controller.id.traddr) + ","
-          : std::string();
-  const char* security = (controller.oacs & 1) != 0 ? ",\"security\":{\"opal\":false}" : "";
-  return absl::StrFormat(
-      "{\"nvme\":[{%s\"trid\":%s,\"ctrlr_data\":%s,\"vs\":{\"nvme_version\":\"%s\"},"
-      "\"ns_data\":{\"id\":%d,\"can_share\":%s}%s}],\"mp_policy\":\"active_passive\"}",
-      address, TransportJson(controller.id), ControllerJson(controller),
-      VersionText(controller.version), info.nsid, info.shareable ? "true" : "false", security);
-}
-
-std::string NvmeDisk::StatisticsJson() const {
-  if (!facts_.count_errors) return {};
-  std::map<std::string, uint64_t> types, codes;
-  for (size_t reactor = 0; reactor < parts_.queues->size(); ++reactor) {
-    const auto* channel = static_cast<const NvmeChannel*>(this->channel(reactor));
-    if (channel == nullptr || channel->errors() == nullptr) continue;
-    const NvmeErrorCounters& errors = *channel->errors();
-    for (size_t sct = 0; sct < errors.by_type.size(); ++sct) {
-      const uint32_t count = errors.by_type[sct].load(std::memory_order_relaxed);
-      if (count > 0) types[NvmeStatusTypeKey(static_cast<uint8_t>(sct))] += count;
-      if (sct >= errors.by_code.size() || count == 0) continue;
-      for (size_t sc = 0; sc < errors.by_code[sct].size(); ++sc) {
-        const uint32_t of_code = errors.by_code[sct][sc].load(std::memory_order_relaxed);
-        if (of_code == 0) continue;
-        codes[NvmeStatusKey(static_cast<uint8_t>(sct), static_cast<uint8_t>(sc))] += of_code;
-      }
-    }
+NvmeRoute* NvmeDisk::RouteOf(const NvmePath& path) const {
+  for (const auto& route : routes_) {
+    if (&route->path == &path && !route->retired) return route.get();
   }
-  return absl::StrFormat("{\"nvme_error\":{\"status_type\":%s,\"status_code\":%s}}",
-                         CountsJson(types), CountsJson(codes));
+  return nullptr;
+}
+
+bool NvmeDisk::KnowsPath(const NvmePath& path) const {
+  return std::any_of(routes_.begin(), routes_.end(),
+                     [&path](const auto& route) { return &route->path == &path; });
+}
+
+bool NvmeDisk::HasOther(const NvmePath& path) const {
+  return std::any_of(routes_.begin(), routes_.end(), [&path](const auto& route) {
+    return &route->path != &path && !route->retired;
+  });
+}
+
+template <typename Step>
+Task<void> NvmeDisk::OnChannels(Step step) {
+  for (auto& reactor : reactors_) {
+    auto* const its = static_cast<NvmeChannel*>(channel(reactor->index()));
+    if (its == nullptr) continue;
+    auto here = [&step, its] { step(*its); };
+    co_await RunOn(*reactor, here);
+  }
+}
+
+Task<Status> NvmeDisk::AddPath(NvmePath& path, const pollux_nvme_namespace* ns) {
+  CO_RETURN_IF_ERROR(CheckSame(*pollux_nvme_get_namespace_info(ns), path));
+  if (routes_.size() == NvmeChannel::kLanesMax) {
+    co_return NoSpace("%s has %d paths already", name(), routes_.size());
+  }
+  ASSIGN_OR_CO_RETURN(std::unique_ptr<NvmeRoute> route, MakeRoute(path, ns));
+  routes_.push_back(std::move(route));
+  auto add = [made = routes_.back().get(), access = AccessBy(*routes_.back())](NvmeChannel& one) {
+    one.AddLane(*made, *made->path.queues()[one.reactor().index()], access);
+  };
+  co_await OnChannels(add);
+  co_return OkStatus();
+}
+
+Task<void> NvmeDisk::ClosePath(NvmePath& path) {
+  NvmeRoute* const route = RouteOf(path);
+  if (route == nullptr) co_return;
+  route->retired = true;
+  if (preferred_ == route) preferred_ = nullptr;
+  auto close = [route](NvmeChannel& one) { one.CloseLane(*route); };
+  co_await OnChannels(close);
+}
+
+Task<void> NvmeDisk::RemovePath(NvmePath& path) {
+  for (const auto& route : routes_) {
+    if (&route->path != &path) continue;
+    auto remove = [r = route.get()](NvmeChannel& one) { one.RemoveLane(*r); };
+    co_await OnChannels(remove);
+  }
+  std::erase_if(routes_, [&path](const auto& route) { return &route->path == &path; });
+}
+
+Task<void> NvmeDisk::UpdateAccess(NvmePath& path) {
+  NvmeRoute* const route = RouteOf(path);
+  auto set = [route, access = AccessBy(*route)](NvmeChannel& one) {
+    one.SetAccess(*route, access);
+  };
+  co_await OnChannels(set);
+}
+
+Task<void> NvmeDisk::SetChoice(NvmePathChoice choice) {
+  choice_ = choice;
+  auto set = [this](NvmeChannel& one) { one.SetChoice(choice_, preferred_); };
+  co_await OnChannels(set);
+}
+
+Task<void> NvmeDisk::SetPreferred(NvmePath& path) {
+  preferred_ = RouteOf(path);
+  auto set = [this](NvmeChannel& one) { one.SetChoice(choice_, preferred_); };
+  co_await OnChannels(set);
+}
+
+Task<std::vector<NvmeDisk::LaneInfo>> NvmeDisk::Lanes() {
+  std::vector<LaneInfo> all;
+  auto gather = [&all](NvmeChannel& one) {
+    for (const NvmeChannel::LaneInfo& lane : one.Lanes()) {
+      all.push_back({.path = &lane.route->path, .reactor = one.reactor().index(), .lane = lane});
+    }
+  };
+  co_await OnChannels(gather);
+  co_return all;
 }
 
 }  // namespace pollux

@@ -20,6 +20,8 @@ struct NvmeEnvironment {
   std::function<int(pollux_nvme_host*, const pollux_nvme_transport_id*,
                     const pollux_nvme_attach_options*, pollux_nvme_controller**)>
       attach_begin = &pollux_nvme_attach_begin;
+  // pollux_nvme_settled, but in tests.
+  std::function<bool(const pollux_nvme_controller*)> settled = &pollux_nvme_settled;
   const Clock* clock = nullptr;  // Of the driver. Null: the real one.
 };
 

@@ -4,8 +4,10 @@
 #include <cerrno>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "core/check.h"
+#include "drivers/nvme_disk/nvme_lane.h"
 #include "drivers/nvme_disk/nvme_pair.h"
 #include "drivers/nvme_disk/nvme_status.h"
 #include "drivers/nvme_disk/scatter.h"
@@ -18,20 +20,59 @@ void NvmeChannel::Io::Start() {
 }
 
 void NvmeChannel::Io::Send() {
-  if (channel_.queue_.MaySubmit() && TrySend()) [[likely]]
+  if (TakeLane(nullptr)) SendByLane();
+}
+
+// False: it waits for one, or has ended.
+bool NvmeChannel::Io::TakeLane(const Lane* avoided) {
+  const bool held = Changes() && channel_.HoldsChanges();
+  const Lane* const lane = held ? nullptr : channel_.ChooseLane(avoided);
+  if (lane != nullptr) {
+    lane_ = lane->index;
+    return true;
+  }
+  if (held || channel_.MayGetLane()) {
+    state_ = State::kAwaitsLane;
+    channel_.Await(*this);
+  } else {
+    End(finding_ ? IoStatus::kMiscompare : IoStatus::kGone);
+  }
+  return false;
+}
+
+void NvmeChannel::Io::SendByLane() {
+  if (request_.type == IoType::kCompareAndWrite && !finding_) return channel_.pair_->Send();
+  NvmeQueue& queue = lane().queue;
+  if (queue.MaySubmit() && TrySend()) [[likely]]
     return;
   state_ = State::kInLine;
-  channel_.queue_.Await(*this);
+  queue.Await(*this);
+}
+
+bool NvmeChannel::Io::MoveAway() {
+  if (Changes() && channel_.HoldsChanges()) return Send(), true;
+  if (lane().TakesIo()) return false;
+  const Lane* const lane = channel_.ChooseLane();
+  if (lane != nullptr && (lane->index == lane_ || !lane->TakesIo())) return false;
+  Send();
+  return true;
 }
 
 bool NvmeChannel::Io::TrySend() {
+  if (MoveAway()) [[unlikely]]
+    return true;
   const int error = Submit();
   if (error == 0) [[likely]] {
     state_ = State::kInFlight;
-    channel_.queue_.RingLater();
+    lane().queue.RingLater();
     return true;
   }
-  if (error == -EAGAIN && !channel_.queue_.refusing()) return false;
+  if (error == -EAGAIN && !lane().queue.refusing()) return false;
+  if (error == -ENXIO) {
+    lane().failing = true;
+    channel_.OnLanesChanged();
+    return Send(), true;
+  }
   // Memory that the device cannot reach, a list that it cannot take.
   if (buffer_ == nullptr && MovesData() && (error == -EFAULT || error == -E2BIG)) {
     AwaitBuffer();
@@ -42,8 +83,8 @@ bool NvmeChannel::Io::TrySend() {
 }
 
 int NvmeChannel::Io::Submit() {
-  NvmeQueue& queue = channel_.queue_;
-  const pollux_nvme_namespace* ns = channel_.facts_.ns;
+  NvmeQueue& queue = lane().queue;
+  const pollux_nvme_namespace* ns = lane().ns;
   switch (request_.type) {
     case IoType::kRead:
     case IoType::kWrite:
@@ -73,7 +114,8 @@ int NvmeChannel::Io::Submit() {
 
 int NvmeChannel::Io::SubmitData() {
   const NvmeNamespaceFacts& facts = channel_.facts_;
-  pollux_nvme_queue* const queue = channel_.queue_.c();
+  pollux_nvme_queue* const queue = lane().queue.c();
+  const pollux_nvme_namespace* const ns = lane().ns;
   pollux_nvme_io io{};
   iovec piece;
   if (buffer_ == nullptr) [[likely]] {
@@ -92,10 +134,10 @@ int NvmeChannel::Io::SubmitData() {
   }
   if (facts.protected_data || facts.separate_metadata_bytes > 0) [[unlikely]]
     SetProtection(io);
-  if (Reads()) return pollux_nvme_readv(queue, facts.ns, this, &io);
-  if (request_.type == IoType::kCompare) return pollux_nvme_comparev(queue, facts.ns, this, &io);
+  if (Reads()) return pollux_nvme_readv(queue, ns, this, &io);
+  if (request_.type == IoType::kCompare) return pollux_nvme_comparev(queue, ns, this, &io);
   if (request_.fua) io.flags |= POLLUX_NVME_FUA;
-  return pollux_nvme_writev(queue, facts.ns, this, &io);
+  return pollux_nvme_writev(queue, ns, this, &io);
 }
 
 // Without metadata of the caller's the controller makes and takes the protection information, and
@@ -106,7 +148,7 @@ void NvmeChannel::Io::SetProtection(pollux_nvme_io& io) {
   const bool without = apart && io.metadata == nullptr;
   // None is transferred when all of it is protection information. NVM §5.2.2.
   if (without && !(facts.protected_data && facts.separate_metadata_bytes == 8)) {
-    io.metadata = Reads() ? facts.metadata_sink : facts.metadata_zeroes;
+    io.metadata = Reads() ? lane().route.metadata_sink : lane().route.metadata_zeroes;
   }
   if (!facts.protected_data) return;
   io.flags |= without ? uint32_t{POLLUX_NVME_PRACT} : facts.check_flags;
@@ -115,7 +157,7 @@ void NvmeChannel::Io::SetProtection(pollux_nvme_io& io) {
 
 int NvmeChannel::Io::SubmitUnmap() {
   const pollux_nvme_range range{request_.lba, static_cast<uint32_t>(request_.blocks)};
-  return pollux_nvme_deallocate(channel_.queue_.c(), channel_.facts_.ns, this, &range, 1);
+  return pollux_nvme_deallocate(lane().queue.c(), lane().ns, this, &range, 1);
 }
 
 void NvmeChannel::Io::AwaitBuffer() {
@@ -165,14 +207,57 @@ void NvmeChannel::Io::OnSuccess() {
 
 void NvmeChannel::Io::OnFailure(nvme::Completion completion) {
   channel_.CountError(completion.status);
+  if (OnPathFailure(completion)) return;
   if (finding_) return End(IoStatus::kMiscompare);
   const IoStatus status = IoStatusOfNvme(completion.status);
   if (status == IoStatus::kMiscompare) return FindDifference();
   bool later = false;
   if (!TakeRetry(completion, later)) return End(aborted_ ? IoStatus::kAborted : status);
   state_ = State::kInLine;
-  const uint32_t delay_ms = channel_.facts_.retry_delays_ms[completion.status >> 11 & 3];
-  later ? channel_.queue_.AwaitLater(*this, delay_ms) : channel_.queue_.Await(*this);
+  const uint32_t delay_ms = lane().route.retry_delays_ms[completion.status >> 11 & 3];
+  later ? lane().queue.AwaitLater(*this, delay_ms) : lane().queue.Await(*this);
+}
+
+// What says something of the path, not of the command: false when it does not, or when there is
+// nothing better than to go on as with any other failure.
+bool NvmeChannel::Io::OnPathFailure(nvme::Completion completion) {
+  const uint16_t code = pollux_nvme_code(completion);
+  Lane& lane = this->lane();
+  bool later = false;
+  if (IsLostOnPath(code)) {
+    // That nothing will be answered any more is only said of this path.
+    const bool gone = code == POLLUX_NVME_HOST_PATHING_ERROR;
+    if (gone) completion.status = POLLUX_NVME_ABORTED_BY_HOST;
+    const bool again = TakeRetry(completion, later);
+    const IoStatus end = aborted_ ? IoStatus::kAborted
+                         : again  ? IoStatus::kSuccess
+                                  : IoStatusOfNvme(code);
+    if (Changes()) return Lose(end), true;
+    if (end != IoStatus::kSuccess) return false;
+    return Send(), true;
+  }
+  const bool denied = IsAccessDenied(code) && lane.route.reports_access;
+  if (denied) {
+    lane.access = AccessOfNvme(code);
+    lane.queue.DoubtAccess();
+    channel_.OnLanesChanged();
+  } else if (code >> 8 != kPathRelated || channel_.ChooseLane(&lane) == &lane) {
+    return false;
+  }
+  if (!TakeRetry(completion, later)) return false;
+  if (TakeLane(&lane)) SendByLane();
+  return true;
+}
+
+void NvmeChannel::Io::Lose(IoStatus end) {
+  end_ = end;
+  state_ = State::kLost;
+  lane().Keep(*this);
+}
+
+void NvmeChannel::Io::OnSettled() {
+  const IoStatus end = aborted_ ? IoStatus::kAborted : std::exchange(end_, IoStatus::kSuccess);
+  end == IoStatus::kSuccess ? Send() : End(end);
 }
 
 // Whether it is sent once more, and not at once but after the delay that the controller asks for.
@@ -181,7 +266,7 @@ bool NvmeChannel::Io::TakeRetry(nvme::Completion completion, bool& later) {
   if (aborted_ || !MayRetryNvme(completion)) return false;
   if (retries_max >= 0 && retries_ >= retries_max) return false;
   if (retries_ < std::numeric_limits<uint16_t>::max()) ++retries_;
-  later = channel_.facts_.retry_delays_ms[completion.status >> 11 & 3] > 0;
+  later = lane().route.retry_delays_ms[completion.status >> 11 & 3] > 0;
   return true;
 }
 
@@ -214,13 +299,20 @@ bool NvmeChannel::Io::Abort() {
     case State::kAwaitsPair:
       channel_.pair_->Leave(*this);
       break;
+    case State::kAwaitsLane:
+      channel_.waiting_.Remove(*this);
+      break;
     case State::kInLine:
-      channel_.queue_.Leave(*this);
+      lane().queue.Leave(*this);
       break;
     case State::kInFlight:
       // It may yet be stopped, or not: it ends by itself and says which.
       aborted_ = true;
-      if (request_.type != IoType::kCompareAndWrite) channel_.queue_.Abort(*this);
+      if (request_.type != IoType::kCompareAndWrite) lane().queue.Abort(*this);
+      return false;
+    case State::kLost:
+      // Who is told of its end may write anew, so it must not be executed after that.
+      aborted_ = true;
       return false;
     case State::kNew:
       return false;

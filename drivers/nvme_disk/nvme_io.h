@@ -13,9 +13,12 @@ namespace pollux {
 
 // The life of a request:
 //
-//   kNew --+---------------------> kInFlight --+--> ended
-//          +--> kAwaitsPair -+        |  ^     +--> again, or the next piece
-//          +-> kAwaitsBuffer-+--> kInLine
+//   kNew --+-------------------------------> kInFlight --+--> ended
+//          +--> kAwaitsPair -+                 |  ^      +--> again, or the next piece
+//          +-> kAwaitsBuffer-+-> kAwaitsLane -> kInLine  +--> kLost --> again
+//
+// Its path may be lost while it is in flight. What changes something then stays in kLost until it
+// cannot be executed any more (NvmeChannel).
 //
 // What cannot be sent as it is takes a buffer and starts again with its first piece. A compare that
 // found a difference becomes reads that look for its place.
@@ -30,7 +33,11 @@ class NvmeChannel::Io final : public NvmeCommand {
 
   bool TryStartPlain();
   void Start();
+  // By the path that is the best now.
+  void Send();
   bool Abort();
+  // It was lost, and is executed no more.
+  void OnSettled();
   bool TrySend() override;
   void OnComplete(nvme::Completion completion) override;
 
@@ -41,7 +48,12 @@ class NvmeChannel::Io final : public NvmeCommand {
   std::byte* buffer() { return buffer_; }
   void AwaitPair() { state_ = State::kAwaitsPair; }
   void InPair() { state_ = State::kInFlight; }
+  Lane& lane() { return *channel_.lanes_[lane_]; }
+  // Whether it goes another way now, or waits: the lane that it had takes no I/O, or not this one.
+  bool MoveAway();
   bool TakeRetry(nvme::Completion completion, bool& later);
+  // It ends with `end` when it was settled; kSuccess: it is sent again.
+  void Lose(IoStatus end);
   void FindDifference();
   void End(IoStatus status);
 
@@ -49,11 +61,23 @@ class NvmeChannel::Io final : public NvmeCommand {
   static void OnEnded(pollux_nvme_request* request, nvme::Completion completion) {
     static_cast<Io*>(request)->Io::OnComplete(completion);
   }
-  enum class State : uint8_t { kNew, kAwaitsBuffer, kAwaitsPair, kInLine, kInFlight };
+  enum class State : uint8_t {
+    kNew,
+    kAwaitsBuffer,
+    kAwaitsPair,
+    kAwaitsLane,
+    kInLine,
+    kInFlight,
+    kLost
+  };
 
   bool MovesData() const {
     return request_.type == IoType::kRead || request_.type == IoType::kWrite ||
            request_.type == IoType::kCompare;
+  }
+  bool Changes() const {
+    return request_.type != IoType::kRead && request_.type != IoType::kCompare &&
+           request_.type != IoType::kFlush && !finding_ && !flushing_;
   }
   bool Reads() const { return finding_ || request_.type == IoType::kRead; }
   std::span<const iovec> Expected() const {
@@ -68,7 +92,8 @@ class NvmeChannel::Io final : public NvmeCommand {
   size_t PieceMetadataBytes() const {
     return size_t{piece_} * channel_.facts_.separate_metadata_bytes;
   }
-  void Send();
+  bool TakeLane(const Lane* avoided);
+  void SendByLane();
   int Submit();
   int SubmitData();
   int SubmitUnmap();
@@ -76,6 +101,7 @@ class NvmeChannel::Io final : public NvmeCommand {
   void NextPiece();
   void OnSuccess();
   void OnFailure(nvme::Completion completion);
+  bool OnPathFailure(nvme::Completion completion);
   void OnFound();
 
   NvmeChannel& channel_;
@@ -85,9 +111,11 @@ class NvmeChannel::Io final : public NvmeCommand {
   uint32_t piece_ = 0;           // Blocks in the buffer.
   uint16_t retries_ = 0;
   State state_ = State::kNew;
-  bool aborted_ : 1 = false;   // Its end was asked for.
-  bool flushing_ : 1 = false;  // The unmap is done, and what makes it durable is under way.
-  bool finding_ : 1 = false;   // Looking for the place of a difference.
+  uint8_t lane_ = 0;
+  IoStatus end_ = IoStatus::kSuccess;  // See Lose().
+  bool aborted_ : 1 = false;           // Its end was asked for.
+  bool flushing_ : 1 = false;          // The unmap is done, and what makes it durable is under way.
+  bool finding_ : 1 = false;           // Looking for the place of a difference.
 };
 
 // Those that wait for a buffer, served in order. The pool knows one waiter of this channel.

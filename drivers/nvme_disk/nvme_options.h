@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "drivers/nvme/nvme.h"
@@ -16,6 +17,16 @@ struct NvmeReconnecting {
   uint32_t fast_io_fail_sec = 0;  // Then I/O fails. 0: when the disks go.
 };
 
+// How I/O is spread over the paths of a disk. Paths of a better ANA state come first in any case.
+struct NvmePathChoice {
+  enum class Policy : uint8_t { kActivePassive, kActiveActive };
+  enum class Selector : uint8_t { kRoundRobin, kQueueDepth };
+  Policy policy = Policy::kActivePassive;
+  Selector selector = Selector::kRoundRobin;
+  uint32_t min_io = 1;   // So many go one path before it is the next one's turn.
+  bool failback = true;  // Back to the preferred path, or the first, when it is there again.
+};
+
 // What bdev_nvme_set_options decides of the controllers that are attached from then on.
 struct NvmeOptions {
   pollux_nvme_timeout_action action_on_timeout = POLLUX_NVME_ON_TIMEOUT_NOTHING;
@@ -26,6 +37,8 @@ struct NvmeOptions {
   uint64_t adminq_poll_period_us = 10000;
   int32_t bdev_retry_count = 3;  // -1: without limit.
   bool nvme_error_stat = false;
+  bool io_path_stat = false;
+  NvmePathChoice choice;
   // On a network.
   uint32_t keep_alive_ms = 10000;  // 0: none.
   NvmeReconnecting reconnecting;
@@ -45,6 +58,10 @@ struct NvmeAttachment {
   bool prchk_reftag = false, prchk_guard = false;
   uint32_t num_io_queues = 1024;  // At most.
   uint32_t max_bdevs = 128;
+  // What happens when the name has a path already.
+  enum class Multipath : uint8_t { kMultipath, kFailover, kDisable };
+  Multipath multipath = Multipath::kMultipath;
+  std::optional<NvmePathChoice> choice;  // Of the disks. Nothing: as the options say.
 };
 
 }  // namespace pollux

@@ -12,8 +12,11 @@ constexpr uint16_t kMissingFused = 0x00a;
 }  // namespace
 
 bool NvmeChannel::Pair::TrySend() {
-  pollux_nvme_queue* const queue = channel_.queue_.c();
-  if (pollux_nvme_queue_room(queue) < 2 && !channel_.queue_.refusing()) return false;
+  if (current_->MoveAway()) return true;
+  NvmeQueue& its = current_->lane().queue;
+  pollux_nvme_queue* const queue = its.c();
+  const pollux_nvme_namespace* const ns = current_->lane().ns;
+  if (pollux_nvme_queue_room(queue) < 2 && !its.refusing()) return false;
   const IoRequest& request = current_->request();
   const size_t bytes = request.blocks * channel_.facts_.block_bytes;
   iovec piece{current_->buffer(), bytes};
@@ -23,8 +26,13 @@ bool NvmeChannel::Pair::TrySend() {
   io.data = &piece;
   io.data_count = 1;
   io.flags = POLLUX_NVME_FUSED_FIRST;
-  int error = pollux_nvme_comparev(queue, channel_.facts_.ns, this, &io);
-  if (error == -EAGAIN && !channel_.queue_.refusing()) return false;
+  int error = pollux_nvme_comparev(queue, ns, this, &io);
+  if (error == -EAGAIN && !its.refusing()) return false;
+  if (error == -ENXIO) {
+    current_->lane().failing = true;
+    channel_.OnLanesChanged();
+    return current_->Send(), true;
+  }
   if (error != 0) {
     current_->End(IoStatusOfSubmission(error));
     return true;
@@ -33,7 +41,7 @@ bool NvmeChannel::Pair::TrySend() {
   piece.iov_base = current_->buffer() + bytes;
   io.flags = POLLUX_NVME_FUSED_SECOND;
   if (request.fua) io.flags |= POLLUX_NVME_FUA;
-  error = pollux_nvme_writev(queue, channel_.facts_.ns, write_.c(), &io);
+  error = pollux_nvme_writev(queue, ns, write_.c(), &io);
   // The namespace went away this moment. The queue takes nothing but the second command now, and
   // the device refuses both.
   if (error == -ENXIO) error = SendRaw(piece);
@@ -42,7 +50,7 @@ bool NvmeChannel::Pair::TrySend() {
   } else {
     write_end_ = {0, 0, kMissingFused};  // A reset has begun, which ends the compare.
   }
-  channel_.queue_.RingLater();
+  its.RingLater();
   return true;
 }
 
@@ -51,11 +59,12 @@ int NvmeChannel::Pair::SendRaw(const iovec& data) {
   pollux_nvme_command command{};
   command.opc = 0x01;   // Write.
   command.fuse = 0x02;  // The second.
-  command.nsid = pollux_nvme_get_namespace_info(channel_.facts_.ns)->nsid;
+  command.nsid = pollux_nvme_get_namespace_info(current_->lane().ns)->nsid;
   command.cdw10 = static_cast<uint32_t>(request.lba);
   command.cdw11 = static_cast<uint32_t>(request.lba >> 32);
   command.cdw12 = static_cast<uint32_t>(request.blocks - 1);
-  return pollux_nvme_io_command(channel_.queue_.c(), write_.c(), &command, &data, 1, nullptr, 0);
+  return pollux_nvme_io_command(current_->lane().queue.c(), write_.c(), &command, &data, 1, nullptr,
+                                0);
 }
 
 void NvmeChannel::Pair::OnBothEnded() {
@@ -67,13 +76,17 @@ void NvmeChannel::Pair::OnBothEnded() {
   const IoStatus status = IoStatusOfNvme(end.status);
   if (status == IoStatus::kMiscompare) return io.FindDifference();
   // A second time, a write that was executed would be taken for a difference.
+  if (IsLostOnPath(compare_end_.status & 0x7ff) || IsLostOnPath(write_end_.status & 0x7ff)) {
+    return io.Lose(status == IoStatus::kSuccess ? IoStatus::kAborted : status);
+  }
   bool later = false;
   if (MayHaveBeenExecuted(compare_end_.status) || MayHaveBeenExecuted(write_end_.status) ||
       !io.TakeRetry(end, later)) {
     return io.End(status);
   }
-  const uint32_t delay_ms = channel_.facts_.retry_delays_ms[end.status >> 11 & 3];
-  later ? channel_.queue_.AwaitLater(*this, delay_ms) : channel_.queue_.Await(*this);
+  Lane& lane = io.lane();
+  const uint32_t delay_ms = lane.route.retry_delays_ms[end.status >> 11 & 3];
+  later ? lane.queue.AwaitLater(*this, delay_ms) : lane.queue.Await(*this);
 }
 
 }  // namespace pollux

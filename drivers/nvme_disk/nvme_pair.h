@@ -2,6 +2,7 @@
 #include "core/check.h"
 #include "drivers/nvme_disk/nvme_channel.h"
 #include "drivers/nvme_disk/nvme_io.h"
+#include "drivers/nvme_disk/nvme_lane.h"
 #include "drivers/nvme_disk/nvme_queue.h"
 #include "drivers/nvme_disk/scatter.h"
 
@@ -26,8 +27,13 @@ class NvmeChannel::Pair final : public NvmeCommand {
     const size_t bytes = request.blocks * channel_.facts_.block_bytes;
     Gather(request.compare_data, 0, current_->buffer(), bytes);
     Gather(request.data, 0, current_->buffer() + bytes, bytes);
+    current_->Send();
+  }
+  // By the lane that the current one took.
+  void Send() {
     current_->InPair();
-    Send();
+    NvmeQueue& queue = current_->lane().queue;
+    if (!queue.MaySubmit() || !TrySend()) queue.Await(*this);
   }
   void OnEnded(const Io& io) {
     if (current_ != &io) return;
@@ -58,9 +64,6 @@ class NvmeChannel::Pair final : public NvmeCommand {
     if (current_ != nullptr || line_.empty()) return;
     current_ = static_cast<Io*>(line_.PopFront());
     current_->AwaitBuffer();
-  }
-  void Send() {
-    if (!channel_.queue_.MaySubmit() || !TrySend()) channel_.queue_.Await(*this);
   }
   void OnOneEnded() {
     if (--under_way_ == 0) OnBothEnded();

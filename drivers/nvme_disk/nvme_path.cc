@@ -27,6 +27,24 @@ constexpr int kPollsMax = 64;
 // How long commands may still take when a controller is to be detached, until they are ended.
 constexpr uint64_t kDrainNs = 1 * kNsPerSecond;
 
+NvmeCondition ConditionOf(NvmeState state) {
+  switch (state) {
+    case POLLUX_NVME_STATE_READY:
+      return NvmeCondition::kReady;
+    case POLLUX_NVME_STATE_ATTACHING:
+    case POLLUX_NVME_STATE_RESETTING:
+      return NvmeCondition::kAwaited;
+    case POLLUX_NVME_STATE_DISABLED:
+      return NvmeCondition::kDisabled;
+    case POLLUX_NVME_STATE_FAILED:
+    case POLLUX_NVME_STATE_GONE:
+    case POLLUX_NVME_STATE_DETACHING:
+    case POLLUX_NVME_STATE_DETACHED:
+      return NvmeCondition::kDead;
+  }
+  return NvmeCondition::kDead;
+}
+
 }  // namespace
 
 class NvmePath::Ticker final : public Timer {
@@ -108,6 +126,11 @@ Task<Status> NvmePath::Connect() {
   ArmTicker();
   Status status = co_await WaitUntilAttached();
   if (status.ok()) status = co_await TakeQueues();
+  if (status.ok() && reports_access()) {
+    const Status read = co_await ReadAccess();
+    if (!read.ok()) LogWarning("nvme", "%s: %s", place(), read.message());
+    if (cancelled_) status = Cancelled("the attach was given up");
+  }
   if (!status.ok()) co_await Detach();
   co_return status;
 }
@@ -135,16 +158,9 @@ Task<Status> NvmePath::TakeQueues() {
     const int error =
         pollux_nvme_queue_take(controller_, static_cast<int>(reactor->index()), &queue);
     if (error != 0) co_return ErrorOfErrno(-error, pollux_nvme_error_text());
-    const auto on_stuck = [this] {
-      if (controller_ == nullptr || leaving_) return;
-      LogWarning("nvme",
-                 "%s: a command does not end though it was aborted: the controller is reset",
-                 name());
-      pollux_nvme_reset(controller_);
-      Poll();
-    };
     nudging_ = true;
-    queues_.push_back(std::make_unique<NvmeQueue>(*reactor, environment_.control, queue, on_stuck));
+    queues_.push_back(std::make_unique<NvmeQueue>(*reactor, environment_.control, queue,
+                                                  static_cast<NvmeQueue::Keeper&>(*this)));
     auto start = [q = queues_.back().get()] { q->Start(); };
     co_await RunOn(*reactor, start);
   }
@@ -155,7 +171,8 @@ Task<Status> NvmePath::TakeQueues() {
 
 Task<void> NvmePath::Detach() {
   CHECK(controller_ != nullptr);
-  co_await DrainQueues();
+  co_await Drain();
+  read_access_at_ns_ = Loop::kNever;
   co_await ReturnQueues();
   if (const int error = pollux_nvme_detach_begin(controller_); error != 0) {
     LogError("nvme", "%s: %s", name(), pollux_nvme_error_text());
@@ -163,6 +180,7 @@ Task<void> NvmePath::Detach() {
   Poll();
   while (state() != POLLUX_NVME_STATE_DETACHED) co_await polled_;
   while (uses_ > 0) co_await unused_;
+  co_await tasks_.Drained();
   // Not within a poll, which still needs all of this.
   Sleep moment(0);
   co_await moment;
@@ -173,10 +191,10 @@ Task<void> NvmePath::Detach() {
   memory_.reset();
   published_ = leaving_ = gone_told_ = false;
   events_.clear();
+  groups_.clear();
 }
 
-// Disks have drained before; what is left are single commands of the user's.
-Task<void> NvmePath::DrainQueues() {
+Task<void> NvmePath::Drain() {
   const uint64_t deadline = environment_.control.NowNs() + kDrainNs;
   bool ended = false;
   for (auto& queue : queues_) {
@@ -189,7 +207,7 @@ Task<void> NvmePath::DrainQueues() {
         Poll();
       }
       if (ended) {
-        queue->set_refusing(true);
+        queue->set_condition(NvmeCondition::kDisabled);
         queue->Nudge();
       }
       Sleep moment(kBusyPollNs);
@@ -219,6 +237,8 @@ void NvmePath::Poll() {
   ArmTicker();
   std::deque<SavedEvent> events = std::exchange(events_, {});
   for (const SavedEvent& event : events) Handle(event);
+  TellSettled();
+  if (NowNs() >= read_access_at_ns_ && !reading_access_) tasks_.Spawn(RefreshAccess());
   polled_.Pulse();
 }
 
@@ -230,7 +250,7 @@ void NvmePath::ArmTicker() {
     if (fd >= 0 && !environment_.control.Watch(fd, EPOLLIN, *waker_).ok()) watched_fd_ = -1;
   }
   uint64_t period = kIdlePollNs;
-  if (moves()) {
+  if (moves() || !unsettled_.empty()) {
     period = kBusyPollNs;
   } else if (admin_in_flight_ > 0) {
     period = std::clamp(options_.adminq_poll_period_us * kNsPerUs, kBusyPollNs, kIdlePollNs);
@@ -258,6 +278,8 @@ void NvmePath::Handle(const SavedEvent& event) {
     case POLLUX_NVME_EVENT_TIMEOUT:
       LogWarning("nvme", "%s: %s", place(), Printable(event.text));
       return;
+    case POLLUX_NVME_EVENT_NAMESPACE_ANA_CHANGED:
+      return ReadAccessAt(0);
     default:  // For people to know.
       LogNotice("nvme", "%s: %s", place(), Printable(event.text));
       return;
@@ -269,10 +291,31 @@ void NvmePath::OnState(NvmeState state) {
   if (state == POLLUX_NVME_STATE_RESETTING) ++resets_begun_;
   for (auto& queue : queues_) {
     if (!nudging_) break;
-    queue->set_refusing(state == POLLUX_NVME_STATE_DISABLED);
+    queue->set_condition(ConditionOf(state));
     queue->Nudge();
   }
+  // What it said before the reset may not hold any more.
+  if (state == POLLUX_NVME_STATE_READY && published_) ReadAccessAt(0);
   TellIfGone();
+}
+
+void NvmePath::OnStuck() {
+  if (controller_ == nullptr || leaving_) return;
+  LogWarning("nvme", "%s: a command does not end though it was aborted: the controller is reset",
+             place());
+  pollux_nvme_reset(controller_);
+  Poll();
+}
+
+void NvmePath::OnLost(NvmeQueue& queue) {
+  unsettled_.push_back(&queue);
+  TellSettled();
+  if (!unsettled_.empty()) ArmTicker();
+}
+
+void NvmePath::TellSettled() {
+  if (unsettled_.empty() || !environment_.settled(controller_)) return;
+  for (NvmeQueue* queue : std::exchange(unsettled_, {})) queue->SetSettled();
 }
 
 void NvmePath::TellIfGone() {

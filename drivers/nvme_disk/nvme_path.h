@@ -1,12 +1,15 @@
 #pragma once
 #include <deque>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "core/event.h"
 #include "core/memory/memory.h"
+#include "core/task_group.h"
 #include "drivers/nvme/nvme.h"
+#include "drivers/nvme_disk/nvme_ana.h"
 #include "drivers/nvme_disk/nvme_environment.h"
 #include "drivers/nvme_disk/nvme_options.h"
 #include "drivers/nvme_disk/nvme_queue.h"
@@ -22,7 +25,7 @@ class NvmeSubsystem;
 //
 // The control loop polls the controller: when its event descriptor is readable, and by a timer,
 // which is fast only while the controller has something to do.
-class NvmePath {
+class NvmePath final : private NvmeQueue::Keeper {
  public:
   NvmePath(const NvmeEnvironment& environment, NvmeAttachment attachment,
            const NvmeOptions& options, NvmeSubsystem& subsystem);
@@ -52,6 +55,11 @@ class NvmePath {
   // As bdev_nvme_get_controllers has it: "enabled", "resetting", ...
   const char* state_name() const;
   const std::vector<std::unique_ptr<NvmeQueue>>& queues() const { return queues_; }
+
+  // Whether it tells how well it reaches each namespace, by the ANA log page (Base §8.1); and what
+  // it told last, of a group of namespaces.
+  bool reports_access() const { return controller_ != nullptr && (info().cmic >> 3 & 1) != 0; }
+  NvmeAccess access(uint32_t group) const;
 
   // Each returns when it is done. EALREADY, ENXIO and the like, or why it did not help.
   Task<Status> Reset();
@@ -87,6 +95,9 @@ class NvmePath {
   void TellIfGone();
   // Nothing new is asked of it.
   void BeginLeaving() { leaving_ = true; }
+  // Until no command is under way, and none that was lost can be executed any more. Commands that
+  // take too long are ended.
+  Task<void> Drain();
   // Shuts the controller down. Once, after Connect(); no disk uses it any more.
   Task<void> Detach();
 
@@ -105,7 +116,6 @@ class NvmePath {
   Task<Status> WaitUntilAttached();
   Task<Status> TakeQueues();
   Task<void> ReturnQueues();
-  Task<void> DrainQueues();
   Status Failure(const char* what) const;
   bool moves() const;  // By itself, to another state.
 
@@ -114,6 +124,16 @@ class NvmePath {
   static void OnEvent(void* context, pollux_nvme_controller*, const pollux_nvme_event* event);
   void Handle(const SavedEvent& event);
   void OnState(NvmeState state);
+  void OnStuck() override;
+  void OnLost(NvmeQueue& queue) override;
+  void OnAccessDoubt() override { ReadAccessAt(0); }
+  void TellSettled();
+
+  // nvme_path_access.cc.
+  void ReadAccessAt(uint64_t time_ns);
+  Task<Status> ReadAccess();
+  Task<void> RefreshAccess();
+  uint64_t NowNs() const { return environment_.control.NowNs(); }
 
   const NvmeEnvironment environment_;
   const NvmeAttachment attachment_;
@@ -136,6 +156,16 @@ class NvmePath {
   int watched_fd_ = -1;
   std::deque<SavedEvent> events_;
   Event polled_;
+
+  struct Group {
+    NvmeAccess access = NvmeAccess::kOptimized;
+    uint64_t closed_since_ns = 0;  // 0: it takes I/O.
+  };
+  std::map<uint32_t, Group> groups_;  // As the ANA log page has them.
+  uint64_t read_access_at_ns_ = Loop::kNever;
+  bool reading_access_ = false;
+  std::vector<NvmeQueue*> unsettled_;  // They wait to know that what they lost is executed no more.
+  TaskGroup tasks_;
   size_t uses_ = 0;
   Event unused_;
   std::unique_ptr<Ticker> ticker_;

@@ -21,16 +21,16 @@ constexpr uint64_t kAbortTicksMax = 50;
 
 }  // namespace
 
-NvmeQueue::NvmeQueue(Reactor& reactor, Loop& control, pollux_nvme_queue* queue,
-                     std::function<void()> on_stuck)
+NvmeQueue::NvmeQueue(Reactor& reactor, Loop& control, pollux_nvme_queue* queue, Keeper& keeper)
     : reactor_(reactor),
       control_(control),
       queue_(queue),
-      on_stuck_(std::move(on_stuck)),
+      keeper_(keeper),
       event_fd_(pollux_nvme_queue_event_fd(queue)) {}
 
 NvmeQueue::~NvmeQueue() {
-  CHECK(!ticker_.armed() && !notice_under_way_.load() && !nudge_under_way_.load(),
+  CHECK(!ticker_.armed() && !stuck_told_.load() && !doubt_told_.load() && !asking_ &&
+            !nudge_under_way_.load(),
         "an NVMe queue died while it is used");
 }
 
@@ -47,7 +47,7 @@ void NvmeQueue::Start() {
 }
 
 void NvmeQueue::Stop() {
-  CHECK(line_.empty() && later_.empty() && aborting_.empty());
+  CHECK(line_.empty() && later_.empty() && aborting_.empty() && !asking_ && clients_.empty());
   reactor_.CancelTimer(ticker_);
   reactor_.CancelDeferred(ringer_);
   if (event_fd_ >= 0) reactor_.Unwatch(event_fd_, waker_);
@@ -80,6 +80,8 @@ void NvmeQueue::Nudging::Run() {
   if (!queue_.ticker_.armed()) return;  // It has stopped.
   queue_.short_ticks_ = kShortTicks;
   queue_.Tick();
+  auto& clients = queue_.clients_;
+  for (Client* c = clients.Front(); c != nullptr; c = clients.Next(*c)) c->OnCondition();
 }
 
 void NvmeQueue::Await(NvmeCommand& command) {
@@ -137,12 +139,43 @@ void NvmeQueue::PressAborts() {
   }
   if (abort_front_ == nullptr || ticks_ - abort_since_ < kAbortTicksMax) return;
   abort_since_ = ticks_;
-  if (!notice_under_way_.exchange(true)) control_.Post(stuck_notice_);
+  if (!stuck_told_.exchange(true)) control_.Post(stuck_notice_);
 }
 
-void NvmeQueue::StuckNotice::Run() {
-  queue_.notice_under_way_.store(false);
-  queue_.on_stuck_();
+void NvmeQueue::TellStuck() {
+  stuck_told_.store(false);
+  keeper_.OnStuck();
+}
+
+void NvmeQueue::DoubtAccess() {
+  if (!doubt_told_.exchange(true)) control_.Post(doubt_notice_);
+}
+
+void NvmeQueue::TellDoubt() {
+  doubt_told_.store(false);
+  keeper_.OnAccessDoubt();
+}
+
+void NvmeQueue::AwaitSettled(Client& client) {
+  if (asking_) {
+    client.awaits_next_ = true;
+    return;
+  }
+  asking_ = client.awaits_ = true;
+  control_.Post(lost_notice_);
+}
+
+void NvmeQueue::OnSettled() {
+  asking_ = false;
+  bool again = false;
+  for (Client* c = clients_.Front(); c != nullptr; c = clients_.Next(*c)) {
+    const bool answered = std::exchange(c->awaits_, std::exchange(c->awaits_next_, false));
+    again = again || c->awaits_;
+    if (answered) c->OnSettled();
+  }
+  if (!again || asking_) return;
+  asking_ = true;
+  control_.Post(lost_notice_);
 }
 
 void NvmeQueue::ArmTicker() {

@@ -1,7 +1,6 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
-#include <functional>
 
 #include "core/intrusive_list.h"
 #include "core/loop.h"
@@ -36,6 +35,14 @@ class NvmeCommand : public pollux_nvme_request {
   }
 };
 
+// Whether a path takes commands, as the control loop sees it.
+enum class NvmeCondition : uint8_t {
+  kReady,
+  kAwaited,   // Not now: it is being reset, or connected to anew.
+  kDisabled,  // What stands in line ends instead of waiting.
+  kDead,
+};
+
 // One I/O queue of a controller, on its reactor: polls it, rings it once per turn, keeps in order
 // what does not fit, and sees to time-outs. All disks of the controller share it. Made and
 // destroyed on the control loop, otherwise touched by its reactor alone.
@@ -45,18 +52,55 @@ class NvmeCommand : public pollux_nvme_request {
 // and its timer is enough for that.
 class NvmeQueue final : public Poller {
  public:
-  // `on_stuck` runs on `control` when a command that was aborted has not ended in time.
-  NvmeQueue(Reactor& reactor, Loop& control, pollux_nvme_queue* queue,
-            std::function<void()> on_stuck);
+  // Who has the controller. Called on the control loop.
+  class Keeper {
+   public:
+    // A command that was aborted has not ended in time.
+    virtual void OnStuck() = 0;
+    // Commands that may yet be executed were lost: when that is settled, the queue is to be told,
+    // by SetSettled().
+    virtual void OnLost(NvmeQueue& queue) = 0;
+    // A command ended with a state of asymmetric access that we did not know of.
+    virtual void OnAccessDoubt() = 0;
+
+   protected:
+    ~Keeper() = default;
+  };
+  // What sends through the queue, and has other ways. On the queue's reactor.
+  class Client {
+   public:
+    virtual void OnCondition() = 0;  // It may be another now.
+    virtual void OnSettled() = 0;    // What was lost before AwaitSettled() is executed no more.
+
+   protected:
+    ~Client() = default;
+
+   private:
+    friend class NvmeQueue;
+    ListNode node_;
+    bool awaits_ = false, awaits_next_ = false;
+  };
+
+  NvmeQueue(Reactor& reactor, Loop& control, pollux_nvme_queue* queue, Keeper& keeper);
   ~NvmeQueue() override;  // After Stop().
 
   // On the reactor.
   void Start();
   // On the reactor: no disk uses it any more.
   void Stop();
-  // On the control loop: a reset begins, in which the queue's owner takes part. It does not sleep
-  // long for a while.
+  // On the control loop: the controller's state changes. The queue's owner takes part in resets, so
+  // it does not sleep long for a while; clients look at the condition.
   void Nudge();
+  // On the control loop, as an answer to OnLost().
+  void SetSettled() { reactor_.Post(settled_notice_); }
+
+  // On the reactor.
+  void Join(Client& client) { clients_.PushBack(client); }
+  void Quit(Client& client) { clients_.Remove(client); }
+  // Calls OnSettled() when all that the queue has lost until now is executed no more. The question
+  // is put to the driver after the loss, so an answer from before it does not count.
+  void AwaitSettled(Client& client);
+  void DoubtAccess();
 
   Reactor& reactor() { return reactor_; }
   pollux_nvme_queue* c() { return queue_; }
@@ -80,13 +124,16 @@ class NvmeQueue final : public Poller {
       aborting_.Remove(command);
   }
 
-  // What stands in line while the controller is disabled ends instead of waiting. Any thread.
-  void set_refusing(bool refusing) { refusing_.store(refusing, std::memory_order_relaxed); }
-  bool refusing() const { return refusing_.load(std::memory_order_relaxed); }
-  // In flight or in line.
-  size_t pending() const {
-    return pollux_nvme_queue_in_flight(queue_) + line_.size() + later_.size();
+  // Any thread.
+  void set_condition(NvmeCondition condition) {
+    condition_.store(condition, std::memory_order_relaxed);
   }
+  NvmeCondition condition() const { return condition_.load(std::memory_order_relaxed); }
+  bool refusing() const { return condition() == NvmeCondition::kDisabled; }
+  // In flight or in line.
+  size_t load() const { return pollux_nvme_queue_in_flight(queue_) + line_.size() + later_.size(); }
+  // The same, and somebody who waits to know that what was lost is settled.
+  size_t pending() const { return load() + (asking_ ? 1 : 0); }
 
   // How many commands had to stand in line. Any thread.
   uint64_t queued_count() const { return queued_count_.load(std::memory_order_relaxed); }
@@ -127,13 +174,15 @@ class NvmeQueue final : public Poller {
    private:
     NvmeQueue& queue_;
   };
-  class StuckNotice final : public Message {
+  // Something to tell the keeper, or from it.
+  class Notice final : public Message {
    public:
-    explicit StuckNotice(NvmeQueue& queue) : queue_(queue) {}
-    void Run() override;
+    Notice(NvmeQueue& queue, void (NvmeQueue::*step)()) : queue_(queue), step_(step) {}
+    void Run() override { (queue_.*step_)(); }
 
    private:
     NvmeQueue& queue_;
+    void (NvmeQueue::*const step_)();
   };
   using Line = NvmeCommand::Line;
 
@@ -144,11 +193,15 @@ class NvmeQueue final : public Poller {
   void Tick();
   void ArmTicker();
   void PressAborts();
+  void TellStuck();
+  void TellLost() { keeper_.OnLost(*this); }
+  void TellDoubt();
+  void OnSettled();
 
   Reactor& reactor_;
   Loop& control_;
   pollux_nvme_queue* const queue_;
-  const std::function<void()> on_stuck_;
+  Keeper& keeper_;
   const int event_fd_;
   Line line_;
   Line later_;                // Until their tick.
@@ -159,13 +212,18 @@ class NvmeQueue final : public Poller {
   uint64_t ticks_ = 0;
   int short_ticks_ = 0;  // How many are still to come.
   std::atomic<uint64_t> queued_count_{0};
-  std::atomic<bool> refusing_{false};
-  std::atomic<bool> notice_under_way_{false}, nudge_under_way_{false};
+  std::atomic<NvmeCondition> condition_{NvmeCondition::kReady};
+  std::atomic<bool> stuck_told_{false}, doubt_told_{false}, nudge_under_way_{false};
   Ringer ringer_{*this};
   Ticker ticker_{*this};
   Waker waker_{*this};
   Nudging nudging_{*this};
-  StuckNotice stuck_notice_{*this};
+  Notice stuck_notice_{*this, &NvmeQueue::TellStuck};
+  Notice doubt_notice_{*this, &NvmeQueue::TellDoubt};
+  Notice lost_notice_{*this, &NvmeQueue::TellLost};      // While asking_, one of these two
+  Notice settled_notice_{*this, &NvmeQueue::OnSettled};  // is under way.
+  bool asking_ = false;
+  IntrusiveList<Client, &Client::node_> clients_;
 };
 
 }  // namespace pollux

@@ -38,8 +38,9 @@ class NvmeSubsystem {
   // One more path, which is to be connected and then published.
   NvmePath& AddPath(NvmeAttachment attachment, const NvmeOptions& options);
   // Makes disks of the namespaces that a connected path has. From here on they come, go and grow by
-  // themselves. EEXIST when a name is taken, ERANGE when there are more than max_bdevs. On error
-  // what is left is to remove the path.
+  // themselves. EEXIST when a name is taken, ERANGE when there are more than max_bdevs, EINVAL when
+  // the controller is of another subsystem than the other paths. On error what is left is to remove
+  // the path.
   Task<Status> Publish(NvmePath& path);
   // Detaches the path, where it was connected, and forgets it. Once.
   Task<void> RemovePath(NvmePath& path);
@@ -51,16 +52,32 @@ class NvmeSubsystem {
   // The first of them, or null.
   NvmePath* first_path() const;
 
+  // Of the disk of that name. ENODEV: there is none. EINVAL: there is no such path.
+  Task<Status> SetChoice(std::string disk, NvmePathChoice choice);
+  Task<Status> SetPreferred(std::string disk, uint16_t cntlid);
+  // Each reactor's way to each disk over each path. The paths stay until the caller waits.
+  struct LaneInfo {
+    std::string disk;
+    NvmeDisk::LaneInfo info;
+  };
+  Task<std::vector<LaneInfo>> Lanes();
   // In order of their numbers.
+  const std::map<uint32_t, NvmeDisk*>& disks() const { return disks_; }
   std::vector<std::string> disk_names() const;
   bool HasDisk(const std::string& name) const;
 
   // --- A path.
 
+  void OnAccess(NvmePath& path);
   void OnNamespaceEvent(NvmePath& path, pollux_nvme_event_type type, uint32_t nsid);
   void OnPathGone(NvmePath& path, Status why);
 
  private:
+  std::vector<uint32_t> DisksOf(const NvmePath& path) const;
+  Status CheckPath(const NvmePath& path) const;
+  Result<NvmeDisk*> FindDisk(const std::string& name) const;
+  Task<void> UpdateAccess(NvmePath* path);
+  Task<void> RemoveDisk(uint32_t nsid);
   Task<void> OnNamespace(NvmePath* path, pollux_nvme_event_type type, uint32_t nsid);
   Task<Status> AddNamespaces(NvmePath& path);
   Task<Status> AddNamespace(NvmePath& path, uint32_t nsid);

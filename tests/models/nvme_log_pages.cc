@@ -125,6 +125,8 @@ std::vector<std::byte> NvmeModel::LogPage(uint8_t id) {
       }
       return page;
     }
+    case log_page::kAna:
+      return ana_log;
     case log_page::kSanitizeStatus: {
       std::vector<std::byte> page(512);
       if (sanitized_) {

@@ -149,6 +149,8 @@ class NvmeModel {
   uint16_t io_queues_granted;  // From now on.
   bool lose_interrupts = false;
   bool refuse_aborts = false;  // Else a held command can be aborted.
+  // The ANA log page. Empty: there is none.
+  std::vector<std::byte> ana_log;
   // Called with each data structure before the host gets it: identify, log pages, features.
   std::function<void(const nvme::SubmissionEntry& sqe, std::span<std::byte> data)> edit_data;
 

@@ -57,6 +57,7 @@ class NvmeDiskWorld : public testing::Test, public NvmeControllers::Observer {
             [this](pollux_nvme_host* host, const pollux_nvme_transport_id* id,
                    const pollux_nvme_attach_options* options,
                    pollux_nvme_controller** made) { return AttachBegin(host, id, options, made); },
+        .settled = [this](const pollux_nvme_controller*) { return settled_; },
         .clock = &world_.clock};
     controllers_ = std::make_unique<NvmeControllers>(environment, this);
     device_.controller.io_queues_max = 8;
@@ -70,7 +71,9 @@ class NvmeDiskWorld : public testing::Test, public NvmeControllers::Observer {
 
   void Turn() {
     world_.Turn();
-    if (!model_life_.expired()) model_->Step();
+    for (const Living& one : models_) {
+      if (!one.life.expired()) one.model->Step();
+    }
     world_.clock.Advance(100 * kNsPerUs);
   }
   void Turns(int count) {
@@ -170,17 +173,29 @@ class NvmeDiskWorld : public testing::Test, public NvmeControllers::Observer {
   NvmePath* path_ = nullptr;
   NvmeModel* model_ = nullptr;
   std::vector<std::string> gone_;
+  bool settled_ = true;  // What was lost with a path is executed no more.
+  // As the models'.
+  std::vector<std::byte> ana_log_;
+  std::function<void(const nvme::SubmissionEntry& sqe, std::span<std::byte> data)> edit_data_;
 
  private:
-  std::weak_ptr<int> model_life_;  // The device goes with its controller, within a turn.
+  // A device goes with its controller, within a turn.
+  struct Living {
+    NvmeModel* model;
+    std::weak_ptr<int> life;
+  };
+  std::vector<Living> models_;
 
   int AttachBegin(pollux_nvme_host* host, const pollux_nvme_transport_id* id,
                   const pollux_nvme_attach_options* options, pollux_nvme_controller** made) {
     auto device = std::make_unique<NvmeModelDevice>(device_, registry_);
     model_ = &device->model();
     const auto life = std::make_shared<int>();
-    model_life_ = life;
-    model_->edit_data = [life](const auto&, auto) {};
+    models_.push_back({model_, life});
+    model_->ana_log = ana_log_;
+    model_->edit_data = [life, edit = edit_data_](const auto& sqe, auto data) {
+      if (edit) edit(sqe, data);
+    };
     const auto attached = host->AttachDevice(std::move(device), *id, *options);
     if (!attached.ok()) return -ErrnoOf(attached.status());
     *made = *attached;
