@@ -356,19 +356,19 @@ TEST_F(TcpDamageTest, ThrowsAwayWhatAnEndedCommandAskedFor) {
 }
 
 TEST_F(TcpDamageTest, ThrowsAwayTheRestOfWhatIsBeingReceived) {
-  for (const StreamKind kind : {StreamKind::kEpoll}) {
-    kind_ = kind;
-    OpenWithWrite();
-    const Bytes pdu = H2CData(3, ttag_, 0, Data());
-    Send(Bytes(pdu.begin(), pdu.begin() + 9'000));
-    command_->OnDataUnwanted();
-    command_->OnDataUnwanted();
-    EXPECT_EQ(target_.heard[command_].dropped, 1);
-    store_.assign(kBytes, 0xee);
-    Send(Bytes(pdu.begin() + 9'000, pdu.end()));
-    ExpectResponse(ReceiveOne(), 3, kAbortRequested);
-    EXPECT_TRUE(store_untouched());
-  }
+  // A ring has the place already: what comes next still goes there.
+  const bool at_once = kind_ == StreamKind::kEpoll;
+  OpenWithWrite();
+  const Bytes pdu = H2CData(3, ttag_, 0, Data());
+  Send(Bytes(pdu.begin(), pdu.begin() + 9'000));
+  command_->OnDataUnwanted();
+  command_->OnDataUnwanted();
+  EXPECT_EQ(target_.heard[command_].dropped, at_once ? 1 : 0);
+  store_.assign(kBytes, 0xee);
+  Send(Bytes(pdu.begin() + 9'000, pdu.end()));
+  EXPECT_EQ(target_.heard[command_].dropped, 1);
+  ExpectResponse(ReceiveOne(), 3, kAbortRequested);
+  if (at_once) EXPECT_TRUE(store_untouched());
 }
 
 TEST_F(TcpDamageTest, StillChecksWhatItThrowsAway) {

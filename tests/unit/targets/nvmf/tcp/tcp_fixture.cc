@@ -23,6 +23,7 @@ struct Step final : Message {
 }  // namespace
 
 TcpTest::TcpTest() : reactors_(*Reactors::MakeStill({}, clock_)) {
+  if (kind_ == StreamKind::kUring) ring_ = *ReactorRing::Make(reactor(), {});
   const Worker::Environment environment{.reactor = (*reactors_)[0],
                                         .control = (*reactors_)[0],
                                         .control_side = *this,

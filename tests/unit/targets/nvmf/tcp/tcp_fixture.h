@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/memory/buffer_pool.h"
+#include "core/uring/reactor_ring.h"
 #include "targets/nvmf/tcp/connection_group.h"
 #include "targets/nvmf/tcp/tcp_connection.h"
 #include "tests/unit/targets/nvmf/tcp/scripted_target.h"
@@ -108,7 +109,12 @@ class TcpTest : public testing::Test, protected Arrival::Home, private ControlSi
     return *target_.started.at(index);
   }
 
+  // The tests are built for each kind of stream.
+#ifdef POLLUX_TEST_URING_STREAMS
+  StreamKind kind_ = StreamKind::kUring;
+#else
   StreamKind kind_ = StreamKind::kEpoll;
+#endif
   TransportOptions options_;
   ManualClock clock_;
   ScriptedTarget target_;
@@ -119,6 +125,7 @@ class TcpTest : public testing::Test, protected Arrival::Home, private ControlSi
   int connected_ = 0, gone_ = 0;
   UniqueFd host_;
   std::unique_ptr<Reactors> reactors_;
+  std::unique_ptr<ReactorRing> ring_;  // With kUring.
   std::unique_ptr<ConnectionGroup> group_;
   std::unique_ptr<Worker> worker_;
 
@@ -133,7 +140,9 @@ class TcpTest : public testing::Test, protected Arrival::Home, private ControlSi
   Task<bool> Abort(std::shared_ptr<const ControllerIdentity>, uint16_t, uint16_t) override {
     co_return false;
   }
-  Task<uint16_t> SetWriteProtection(std::string, uint32_t, bool) override { co_return uint16_t{0}; }
+  Task<uint16_t> ProtectNamespace(std::string, uint32_t, nvme::WriteProtection) override {
+    co_return uint16_t{0};
+  }
   Task<void> EndIoQueues(std::shared_ptr<const ControllerIdentity>) override { co_return; }
   size_t IoQueuesOf(const ControllerIdentity&) override { return 0; }
   std::vector<uint16_t> ControllersOf(const std::string&, uint32_t) override { return {}; }

@@ -99,7 +99,9 @@ class TcpTransportTest : public testing::Test, private Transport::Host, private 
   Task<bool> Abort(std::shared_ptr<const ControllerIdentity>, uint16_t, uint16_t) override {
     co_return false;
   }
-  Task<uint16_t> SetWriteProtection(std::string, uint32_t, bool) override { co_return uint16_t{0}; }
+  Task<uint16_t> ProtectNamespace(std::string, uint32_t, nvme::WriteProtection) override {
+    co_return uint16_t{0};
+  }
   Task<void> EndIoQueues(std::shared_ptr<const ControllerIdentity>) override { co_return; }
   size_t IoQueuesOf(const ControllerIdentity&) override { return 0; }
   std::vector<uint16_t> ControllersOf(const std::string&, uint32_t) override { return {}; }
