@@ -13,8 +13,8 @@ namespace pollux::pci {
 // One PCI function that this process drives: through VFIO, at a vfio-user socket, or a device
 // model.
 //
-// The control thread calls all of it, except what MapBar() returned: whoever owns a queue writes
-// its doorbells there, or where there is no such place, by Write32(). A device that is gone answers
+// The control thread calls all of it, except what MapBar() returned, and reading and writing the
+// BARs: whoever owns a queue does that with its own registers. A device that is gone answers
 // reads with all ones and takes writes without effect, as the PCI Express specification has it
 // (§2.3.2); gone() then tells why.
 class PciDevice {
@@ -40,6 +40,11 @@ class PciDevice {
   virtual uint64_t Read64(int bar, uint64_t offset) = 0;
   virtual void Write32(int bar, uint64_t offset, uint32_t value) = 0;
   virtual void Write64(int bar, uint64_t offset, uint64_t value) = 0;
+  // For devices with registers that are narrower. Others need not have them.
+  virtual uint8_t Read8(int /*bar*/, uint64_t /*offset*/) { return 0xff; }
+  virtual uint16_t Read16(int /*bar*/, uint64_t /*offset*/) { return 0xffff; }
+  virtual void Write8(int /*bar*/, uint64_t /*offset*/, uint8_t /*value*/) {}
+  virtual void Write16(int /*bar*/, uint64_t /*offset*/, uint16_t /*value*/) {}
   // Where [offset, offset + bytes) may be accessed directly for as long as the device lives, also
   // after it is gone (see MappingGuard). Null: by the calls above only.
   virtual std::byte* MapBar(int bar, uint64_t offset, size_t bytes) = 0;

@@ -99,7 +99,16 @@ uint64_t VfioBar::Read(uint64_t offset, size_t bytes) const {
   uint64_t value = 0;
   if (!IsWithin(offset, bytes, info_.bytes)) return ~uint64_t{0};
   if (const std::byte* address = Find(offset, bytes)) {
-    return bytes == 4 ? MmioRead<uint32_t>(address) : MmioRead<uint64_t>(address);
+    switch (bytes) {
+      case 1:
+        return MmioRead<uint8_t>(address);
+      case 2:
+        return MmioRead<uint16_t>(address);
+      case 4:
+        return MmioRead<uint32_t>(address);
+      default:
+        return MmioRead<uint64_t>(address);
+    }
   }
   const ssize_t count = pread(device_fd_, &value, bytes, static_cast<off_t>(info_.offset + offset));
   return count == static_cast<ssize_t>(bytes) ? value : ~uint64_t{0};
@@ -108,8 +117,16 @@ uint64_t VfioBar::Read(uint64_t offset, size_t bytes) const {
 void VfioBar::Write(uint64_t offset, size_t bytes, uint64_t value) const {
   if (!IsWithin(offset, bytes, info_.bytes)) return;
   if (std::byte* address = Find(offset, bytes)) {
-    return bytes == 4 ? MmioWrite(address, static_cast<uint32_t>(value))
-                      : MmioWrite(address, value);
+    switch (bytes) {
+      case 1:
+        return MmioWrite(address, static_cast<uint8_t>(value));
+      case 2:
+        return MmioWrite(address, static_cast<uint16_t>(value));
+      case 4:
+        return MmioWrite(address, static_cast<uint32_t>(value));
+      default:
+        return MmioWrite(address, value);
+    }
   }
   // Of a device that is gone it fails, which is as it should be.
   if (pwrite(device_fd_, &value, bytes, static_cast<off_t>(info_.offset + offset)) < 0) return;

@@ -126,6 +126,18 @@ void VfioDevice::Write32(int bar, uint64_t offset, uint32_t value) {
 void VfioDevice::Write64(int bar, uint64_t offset, uint64_t value) {
   Bar(bar).Write(offset, sizeof(uint64_t), value);
 }
+uint8_t VfioDevice::Read8(int bar, uint64_t offset) {
+  return static_cast<uint8_t>(Bar(bar).Read(offset, sizeof(uint8_t)));
+}
+uint16_t VfioDevice::Read16(int bar, uint64_t offset) {
+  return static_cast<uint16_t>(Bar(bar).Read(offset, sizeof(uint16_t)));
+}
+void VfioDevice::Write8(int bar, uint64_t offset, uint8_t value) {
+  Bar(bar).Write(offset, sizeof(uint8_t), value);
+}
+void VfioDevice::Write16(int bar, uint64_t offset, uint16_t value) {
+  Bar(bar).Write(offset, sizeof(uint16_t), value);
+}
 std::byte* VfioDevice::MapBar(int bar, uint64_t offset, size_t bytes) {
   return Bar(bar).Map(offset, bytes);
 }

@@ -195,6 +195,12 @@ void VfioUserDevice::Write32(int bar, uint64_t offset, uint32_t value) {
 void VfioUserDevice::Write64(int bar, uint64_t offset, uint64_t value) {
   Write(bar, offset, value);
 }
+uint8_t VfioUserDevice::Read8(int bar, uint64_t offset) { return Read<uint8_t>(bar, offset); }
+uint16_t VfioUserDevice::Read16(int bar, uint64_t offset) { return Read<uint16_t>(bar, offset); }
+void VfioUserDevice::Write8(int bar, uint64_t offset, uint8_t value) { Write(bar, offset, value); }
+void VfioUserDevice::Write16(int bar, uint64_t offset, uint16_t value) {
+  Write(bar, offset, value);
+}
 
 Status VfioUserDevice::gone() {
   for (const Bar& bar : bars_) {

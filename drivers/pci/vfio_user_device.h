@@ -33,6 +33,10 @@ class VfioUserDevice final : public PciDevice, private DmaMapper {
   uint64_t Read64(int bar, uint64_t offset) override;
   void Write32(int bar, uint64_t offset, uint32_t value) override;
   void Write64(int bar, uint64_t offset, uint64_t value) override;
+  uint8_t Read8(int bar, uint64_t offset) override;
+  uint16_t Read16(int bar, uint64_t offset) override;
+  void Write8(int bar, uint64_t offset, uint8_t value) override;
+  void Write16(int bar, uint64_t offset, uint16_t value) override;
   std::byte* MapBar(int bar, uint64_t offset, size_t bytes) override;
   DmaMap& dma() override { return *dma_; }
   uint32_t interrupt_vectors() const override { return vectors_; }

@@ -28,7 +28,7 @@ PciConfig::PciConfig(const Options& options) {
   Set<uint16_t>(spec::kDeviceId.offset, options.device);
   Set<uint16_t>(spec::kCommand.offset, 0, 0x0406);  // Memory, bus master, INTx disable.
   Set<uint16_t>(spec::kStatus.offset, spec::status::kCapabilitiesList.Set(0, 1));
-  Set<uint32_t>(spec::kRevisionId.offset, spec::class_code::kNvme << 8 | kRevision);
+  Set<uint32_t>(spec::kRevisionId.offset, options.class_code << 8 | kRevision);
   Set<uint8_t>(spec::kCapabilitiesPointer.offset, kPmAt);
   Set<uint16_t>(spec::kSubsystemVendorId.offset, options.vendor);
   Set<uint16_t>(spec::kSubsystemId.offset, options.device);
@@ -39,7 +39,7 @@ PciConfig::PciConfig(const Options& options) {
   };
   set_bar(0, options.bar0_bytes);
   set_bar(2, options.bar2_bytes);
-  set_bar(kMsixBar, kMsixBarBytes);
+  if (options.msix_bar == kMsixBar) set_bar(kMsixBar, kMsixBarBytes);
 
   Set<uint16_t>(kPmAt, spec::kPowerManagementId | kMsixAt << 8);
   Set<uint16_t>(kPmAt + spec::pm::kPmc.offset, spec::pm::kVersion.Set(0, 3));
@@ -48,8 +48,9 @@ PciConfig::PciConfig(const Options& options) {
   Set<uint16_t>(kMsixAt, spec::kMsixId | kExpressAt << 8);
   Set<uint16_t>(kMsixAt + spec::msix::kMessageControl.offset,
                 static_cast<uint16_t>(options.vectors - 1), 0xc000);
-  Set<uint32_t>(kMsixAt + spec::msix::kTable.offset, kMsixTableOffset | kMsixBar);
-  Set<uint32_t>(kMsixAt + spec::msix::kPba.offset, kMsixPbaOffset | kMsixBar);
+  const auto bir = static_cast<uint32_t>(options.msix_bar);
+  Set<uint32_t>(kMsixAt + spec::msix::kTable.offset, options.msix_table | bir);
+  Set<uint32_t>(kMsixAt + spec::msix::kPba.offset, options.msix_pba | bir);
 
   Set<uint16_t>(kExpressAt, spec::kPciExpressId);
   Set<uint16_t>(kExpressAt + spec::express::kCapabilities.offset, 0x0002);  // Version 2, endpoint.
@@ -76,6 +77,7 @@ bool PciConfig::Write(uint32_t offset, std::span<const std::byte> data) {
   for (size_t i = 0; i < data.size() && offset + i < kBytes; ++i) {
     const size_t at = offset + i;
     space_[at] = (space_[at] & ~writable_[at]) | (data[i] & writable_[at]);
+    space_[at] &= ~(data[i] & clearable_[at]);
     if (at == kFlrByte && (data[i] & std::byte{0x80}) != std::byte{0}) reset = true;
   }
   if (reset) Reset();
@@ -84,6 +86,19 @@ bool PciConfig::Write(uint32_t offset, std::span<const std::byte> data) {
 
 bool PciConfig::bus_master() const {
   return (space_[spec::kCommand.offset] & std::byte{4}) != std::byte{0};
+}
+
+void PciConfig::AddErrorRegister(uint32_t offset) {
+  std::fill_n(clearable_.begin() + offset, 4, std::byte{0xff});
+}
+
+void PciConfig::AddPlainRegister(uint32_t offset) { Set<uint32_t>(offset, 0, ~uint32_t{0}); }
+
+void PciConfig::SetBits(uint32_t offset, uint32_t bits) {
+  uint32_t value = 0;
+  std::memcpy(&value, space_.data() + offset, sizeof value);
+  value |= bits;
+  std::memcpy(space_.data() + offset, &value, sizeof value);
 }
 
 }  // namespace pollux::models

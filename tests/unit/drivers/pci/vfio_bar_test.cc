@@ -42,6 +42,8 @@ TEST_F(VfioBarTest, ReadsTheSameMappedOrNot) {
   for (const VfioBar* bar : {&mapped, &unmapped}) {
     EXPECT_EQ(bar->Read(0x10, 8), 0x1122334455667788u);
     EXPECT_EQ(bar->Read(0x14, 4), 0x11223344u);
+    EXPECT_EQ(bar->Read(0x16, 2), 0x1122u);
+    EXPECT_EQ(bar->Read(0x13, 1), 0x55u);
     EXPECT_EQ(bar->Read(0x3ffc, 4), 0xabcdef01u);
   }
 }
@@ -68,6 +70,9 @@ TEST_F(VfioBarTest, TheMsixTableIsNeverGivenAway) {
   EXPECT_EQ(bar.Map(0, 0x4000), nullptr);
   bar.Write(0x2010, 4, 5);
   EXPECT_EQ(bar.Read(0x2010, 4), 5u);
+  bar.Write(0x2012, 2, 0x1234);
+  bar.Write(0x2011, 1, 6);
+  EXPECT_EQ(bar.Read(0x2010, 4), 0x12340605u);
 }
 
 TEST_F(VfioBarTest, ADeviceThatIsGoneReadsAsAllOnes) {

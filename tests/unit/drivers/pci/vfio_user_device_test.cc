@@ -93,6 +93,11 @@ TEST_F(VfioUserDeviceTest, ReachesRegistersByMessagesAndThroughMappings) {
     uint32_t there = 0;
     served_->OnLoop([&] { std::memcpy(&there, device().Place(0, offset), 4); });
     EXPECT_EQ(there, 0x01020304u);
+    pci->Write16(0, offset + 2, 0xa1b2);
+    pci->Write8(0, offset + 1, 0xc3);
+    EXPECT_EQ(pci->Read32(0, offset), 0xa1b2c304u);
+    EXPECT_EQ(pci->Read16(0, offset + 2), 0xa1b2u);
+    EXPECT_EQ(pci->Read8(0, offset + 3), 0xa1u);
   }
   int messages = 0;
   served_->OnLoop([&] { messages = device().writes; });

@@ -1,0 +1,114 @@
+#include "tests/models/ioat_model_served.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "tests/models/ioat_model_device.h"
+
+namespace pollux::models {
+namespace {
+
+using vfio_user::DmaRegion;
+using vfio_user::RegionInfo;
+
+// A turn of the loop costs more than a step.
+constexpr int kStepsPerPoll = 256;
+
+}  // namespace
+
+IoatModelServed::IoatModelServed(const IoatModel::Options& options, Loop& loop)
+    : options_(options), loop_(loop), model_(options, *this), config_(MakeIoatConfig(options)) {
+  model_.set_bus_master(false);
+  model_.on_interrupt = [this](unsigned vector) {
+    if (server_ != nullptr) server_->Trigger(vfio_user::kMsix, vector);
+  };
+  model_.on_error = [this](uint32_t bits) {
+    config_.SetBits(ioat::kChanerrInt, bits);
+    if (fail_every_ != 0) FailEvery(fail_every_, fail_with_);
+  };
+  loop_.AddPoller(*this);
+}
+
+IoatModelServed::~IoatModelServed() { loop_.RemovePoller(*this); }
+
+void IoatModelServed::FailEvery(uint32_t nth, uint32_t chanerr) {
+  fail_every_ = nth;
+  fail_with_ = chanerr;
+  for (unsigned i = 0; i < options_.channels; ++i) model_.FailDescriptor(i, nth, chanerr);
+}
+
+RegionInfo IoatModelServed::region(int index) const {
+  RegionInfo info{.readable = true, .writable = true};
+  if (index == 0) info.bytes = ioat::kBarBytes;
+  if (index == vfio_user::kConfigRegion) info.bytes = PciConfig::kBytes;
+  return info.bytes == 0 ? RegionInfo{} : info;
+}
+
+uint32_t IoatModelServed::irq_count(int irq_index) const {
+  switch (irq_index) {
+    case vfio_user::kMsix:
+      return options_.channels;
+    case vfio_user::kErr:
+    case vfio_user::kReq:
+      return 1;
+    default:
+      return 0;
+  }
+}
+
+int IoatModelServed::ReadRegion(int index, uint64_t offset, std::span<std::byte> data) {
+  if (index == vfio_user::kConfigRegion) {
+    config_.Read(static_cast<uint32_t>(offset), data);
+    return 0;
+  }
+  if (data.size() > sizeof(uint64_t)) return EINVAL;
+  const uint64_t value = model_.ReadRegister(offset, data.size());
+  std::memcpy(data.data(), &value, data.size());
+  return 0;
+}
+
+int IoatModelServed::WriteRegion(int index, uint64_t offset, std::span<const std::byte> data) {
+  if (index == vfio_user::kConfigRegion) {
+    if (config_.Write(static_cast<uint32_t>(offset), data)) model_.PowerOn();
+    model_.set_bus_master(config_.bus_master());
+    return 0;
+  }
+  if (data.size() > sizeof(uint64_t)) return EINVAL;
+  uint64_t value = 0;
+  std::memcpy(&value, data.data(), data.size());
+  model_.WriteRegister(offset, data.size(), value);
+  return 0;
+}
+
+void IoatModelServed::Reset() {
+  config_.Reset();
+  model_.PowerOn();
+  model_.set_bus_master(false);
+  if (fail_every_ != 0) FailEvery(fail_every_, fail_with_);
+}
+
+void IoatModelServed::OnDmaMapped(const DmaRegion& region) { regions_.push_back(region); }
+
+Task<void> IoatModelServed::OnDmaUnmapping(DmaRegion region) {
+  std::erase_if(regions_, [&region](const DmaRegion& other) { return other.iova == region.iova; });
+  co_return;
+}
+
+std::byte* IoatModelServed::At(uint64_t iova, uint64_t bytes, bool write) {
+  for (const DmaRegion& region : regions_) {
+    const uint64_t offset = iova - region.iova;
+    if (iova < region.iova || offset >= region.bytes || bytes > region.bytes - offset) continue;
+    if (region.address == nullptr || !(write ? region.writable : region.readable)) return nullptr;
+    return region.address + offset;
+  }
+  return nullptr;
+}
+
+int IoatModelServed::Poll() {
+  size_t done = 0;
+  for (int i = 0; i < kStepsPerPoll && model_.busy(); ++i) done += model_.Step();
+  return static_cast<int>(done);
+}
+
+}  // namespace pollux::models

@@ -1,0 +1,55 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "core/loop.h"
+#include "targets/vfio_user/device.h"
+#include "targets/vfio_user/server.h"
+#include "tests/models/ioat_model.h"
+#include "tests/models/pci_config.h"
+
+namespace pollux::models {
+
+// IoatModel behind a vfio-user socket: registers by messages, data in memory that the client gives.
+// A loop's poller lets it step.
+class IoatModelServed final : public vfio_user::ServedDevice, private Poller, private DmaSpace {
+ public:
+  // The loop outlives it. The server is set before it listens to a client, and closed before the
+  // device dies.
+  IoatModelServed(const IoatModel::Options& options, Loop& loop);
+  ~IoatModelServed();
+  void set_server(vfio_user::Server* server) { server_ = server; }
+
+  IoatModel& model() { return model_; }
+  // Every nth descriptor fails in this way; 0: none does.
+  void FailEvery(uint32_t nth, uint32_t chanerr);
+
+  // --- vfio_user::ServedDevice.
+  vfio_user::RegionInfo region(int index) const override;
+  uint32_t irq_count(int irq_index) const override;
+  int ReadRegion(int index, uint64_t offset, std::span<std::byte> data) override;
+  int WriteRegion(int index, uint64_t offset, std::span<const std::byte> data) override;
+  void Reset() override;
+  void OnDmaMapped(const vfio_user::DmaRegion& region) override;
+  Task<void> OnDmaUnmapping(vfio_user::DmaRegion region) override;
+
+ private:
+  // --- Poller.
+  const char* name() const override { return "ioat_model"; }
+  int Poll() override;
+  bool MayBlock() override { return !model_.busy(); }
+
+  // --- DmaSpace.
+  std::byte* At(uint64_t iova, uint64_t bytes, bool write) override;
+
+  const IoatModel::Options options_;
+  Loop& loop_;
+  vfio_user::Server* server_ = nullptr;
+  std::vector<vfio_user::DmaRegion> regions_;
+  IoatModel model_;
+  PciConfig config_;
+  uint32_t fail_every_ = 0, fail_with_ = 0;
+};
+
+}  // namespace pollux::models
