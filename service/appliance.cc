@@ -272,7 +272,8 @@ Task<Status> Appliance::StartTargets() {
                                            .reactors = *reactors_,
                                            .devices = *devices_,
                                            .memory = *memory_,
-                                           .stream = StreamKind::kEpoll};
+                                           .stream = StreamKind::kEpoll,
+                                           .keeper = &handlers_->nvmf()};
   nvmf_ = std::make_unique<nvmf::NvmfTarget>(nvmf);
   co_return co_await nvmf_->Start(nvmf_options_);
 }

@@ -46,6 +46,14 @@ void Configuration::Put(const ObjectId& id, std::vector<rpc::SavedCall> calls) {
   ++changed_;
 }
 
+void Configuration::Amend(const ObjectId& id, std::vector<rpc::SavedCall> calls) {
+  const auto found = objects_.find(id);
+  if (found == objects_.end()) return;
+  found->second.calls = std::move(calls);
+  dirty_.insert(id);
+  ++changed_;
+}
+
 void Configuration::Erase(const ObjectId& id) {
   pending_.erase(id);
   if (objects_.erase(id) == 0) return;

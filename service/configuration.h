@@ -49,6 +49,9 @@ class Configuration final : public rpc::ChangeKeeper {
 
   // The object is now rebuilt by these calls. A new object comes last in order.
   void Put(const ObjectId& id, std::vector<rpc::SavedCall> calls);
+  // The same for an object that is there, in or out of the turn, and while another is rebuilt: a
+  // host has changed it. Nothing, when it is not there.
+  void Amend(const ObjectId& id, std::vector<rpc::SavedCall> calls);
   void Erase(const ObjectId& id);
   // Its calls, or none.
   std::vector<rpc::SavedCall> CallsOf(const ObjectId& id) const;

@@ -57,6 +57,11 @@ Result<Request> Decode(const rpc::SavedCall& call) {
   return request;
 }
 
+// Base §8.12: what a power cycle of the subsystem does not end.
+bool SurvivesRestart(nvme::WriteProtection state) {
+  return state == nvme::WriteProtection::kOn || state == nvme::WriteProtection::kPermanent;
+}
+
 Status NoKeys(const char* field) {
   return ErrorOfField(ENOTSUP, field, "", "this version has no authentication and no TLS");
 }
@@ -94,6 +99,7 @@ void NvmfHandlers::Bind(rpc::Dispatcher& dispatcher) {
   dispatcher.Bind("nvmf_discovery_remove_referral", this, &NvmfHandlers::RemoveReferral);
   dispatcher.Bind("nvmf_discovery_get_referrals", this, &NvmfHandlers::GetReferrals);
   dispatcher.Bind("nvmf_get_stats", this, &NvmfHandlers::GetStats);
+  dispatcher.Bind("nvmf_get_subsystem_stats", this, &NvmfHandlers::GetSubsystemStats);
   dispatcher.Bind("nvmf_publish_mdns_prr", this, &NvmfHandlers::PublishMdns);
   dispatcher.Bind("nvmf_stop_mdns_prr", this, &NvmfHandlers::StopMdns);
 }
@@ -369,6 +375,23 @@ Task<Result<v1::NvmfSubsystemAddNsResponse>> NvmfHandlers::AddNs(
   co_return response;
 }
 
+// Two hosts may be at it: what is saved is what it has come to by now.
+Task<Status> NvmfHandlers::KeepNamespace(std::string nqn, uint32_t nsid) {
+  const Result<nvmf::NamespaceInfo> info = appliance_.nvmf().FindNamespace(nqn, nsid);
+  const ObjectId id = NamespaceId(nqn, nsid);
+  std::vector<rpc::SavedCall> calls = appliance_.configuration().CallsOf(id);
+  if (!info.ok() || calls.empty()) co_return OkStatus();  // It was removed meanwhile.
+  ASSIGN_OR_CO_RETURN(auto add, Decode<v1::NvmfSubsystemAddNsRequest>(calls.front()));
+  v1::NvmfNewNamespace& ns = *add.mutable_namespace_();
+  ns.clear_write_protection();
+  if (SurvivesRestart(info->spec.write_protection)) {
+    ns.set_write_protection(NvmfWriteProtectionOf(info->spec.write_protection));
+  }
+  calls.front() = Saved("nvmf_subsystem_add_ns", add);
+  appliance_.configuration().Amend(id, std::move(calls));
+  co_return co_await appliance_.configuration().Commit();
+}
+
 Task<Result<v1::NvmfSubsystemRemoveNsResponse>> NvmfHandlers::RemoveNs(
     v1::NvmfSubsystemRemoveNsRequest request) {
   CO_RETURN_IF_ERROR(CheckTarget(request));
@@ -580,6 +603,18 @@ Task<Result<v1::NvmfGetStatsResponse>> NvmfHandlers::GetStats(v1::NvmfGetStatsRe
     for (const nvmf::TransportOptions* transport : appliance_.nvmf().transports()) {
       entry.add_transports()->set_trtype(transport->trtype);
     }
+  }
+  co_return response;
+}
+
+Task<Result<v1::NvmfGetSubsystemStatsResponse>> NvmfHandlers::GetSubsystemStats(
+    v1::NvmfGetSubsystemStatsRequest request) {
+  CO_RETURN_IF_ERROR(CheckTarget(request));
+  ASSIGN_OR_CO_RETURN(const std::vector<nvmf::SubsystemStatistics> statistics,
+                      appliance_.nvmf().Statistics(request.nqn()));
+  v1::NvmfGetSubsystemStatsResponse response;
+  for (const nvmf::SubsystemStatistics& of : statistics) {
+    Describe(of, *response.add_subsystems());
   }
   co_return response;
 }

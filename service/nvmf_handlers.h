@@ -14,12 +14,14 @@ class Appliance;
 // proto/pollux/v1/nvmf.proto. The rules are the target's; here messages become its structs, and
 // what it has become, saved calls. Each host, namespace and listener is an object of its own in the
 // configuration, so that a subsystem of thousands is not written anew for each change.
-class NvmfHandlers {
+class NvmfHandlers final : public nvmf::NvmfTarget::Keeper {
  public:
   explicit NvmfHandlers(Appliance& appliance) : appliance_(appliance) {}
   void Bind(rpc::Dispatcher& dispatcher);
   // A listener could not be opened at start: it is tried again.
   void ParkListener(const nvmf::NvmfTarget::Unopened& unopened);
+  // What a host did to the namespace becomes part of the call that adds it.
+  Task<Status> KeepNamespace(std::string nqn, uint32_t nsid) override;
 
  private:
   Task<Result<v1::NvmfSetConfigResponse>> SetConfig(v1::NvmfSetConfigRequest request);
@@ -78,6 +80,8 @@ class NvmfHandlers {
       v1::NvmfDiscoveryGetReferralsRequest request);
 
   Task<Result<v1::NvmfGetStatsResponse>> GetStats(v1::NvmfGetStatsRequest request);
+  Task<Result<v1::NvmfGetSubsystemStatsResponse>> GetSubsystemStats(
+      v1::NvmfGetSubsystemStatsRequest request);
   Task<Result<v1::NvmfPublishMdnsPrrResponse>> PublishMdns(v1::NvmfPublishMdnsPrrRequest request);
   Task<Result<v1::NvmfStopMdnsPrrResponse>> StopMdns(v1::NvmfStopMdnsPrrRequest request);
 

@@ -97,6 +97,40 @@ void FillAddress(const nvmf::ListenAddress& address, Message& into) {
   into.set_trsvcid(address.trsvcid);
 }
 
+nvme::WriteProtection WriteProtectionOf(v1::NvmfWriteProtection state) {
+  switch (state) {
+    case v1::NVMF_WRITE_PROTECTION_ON:
+      return nvme::WriteProtection::kOn;
+    case v1::NVMF_WRITE_PROTECTION_UNTIL_RESTART:
+      return nvme::WriteProtection::kUntilPowerCycle;
+    case v1::NVMF_WRITE_PROTECTION_PERMANENT:
+      return nvme::WriteProtection::kPermanent;
+    default:
+      return nvme::WriteProtection::kNone;
+  }
+}
+
+// Of a namespace or a host.
+template <typename Message>
+void FillTotals(const nvmf::CommandTotals& totals, Message& into) {
+  const auto of = [&totals](nvmf::Failure failure) {
+    return totals.failures[static_cast<size_t>(failure)];
+  };
+  into.set_num_read_ops(totals.reads);
+  into.set_bytes_read(totals.bytes_read);
+  into.set_num_write_ops(totals.writes);
+  into.set_bytes_written(totals.bytes_written);
+  into.set_num_other_ops(totals.others);
+  v1::NvmfFailureCounts& failures = *into.mutable_failures();
+  failures.set_command(of(nvmf::Failure::kCommand));
+  failures.set_media(of(nvmf::Failure::kMedia));
+  failures.set_protection(of(nvmf::Failure::kProtection));
+  failures.set_miscompare(of(nvmf::Failure::kMiscompare));
+  failures.set_aborted(of(nvmf::Failure::kAborted));
+  failures.set_path(of(nvmf::Failure::kPath));
+  failures.set_internal(of(nvmf::Failure::kInternal));
+}
+
 }  // namespace
 
 Result<nvmf::TargetOptions> NvmfTargetOptionsOf(const v1::NvmfSetConfigRequest& request,
@@ -193,6 +227,7 @@ Result<nvmf::NamespaceSpec> NvmfNamespaceSpecOf(const v1::NvmfNewNamespace& requ
   spec.anagrpid = request.anagrpid();
   spec.no_auto_visible = request.no_auto_visible();
   spec.ptpl_file = request.ptpl_file();
+  spec.write_protection = WriteProtectionOf(request.write_protection());
   if (request.hide_metadata()) return NotYet("hide_metadata", "hidden metadata");
   return spec;
 }
@@ -208,6 +243,20 @@ nvme::AnaState NvmfAnaStateOf(v1::NvmfAnaState state) {
   if (state == v1::NVMF_ANA_STATE_NON_OPTIMIZED) return nvme::AnaState::kNonOptimized;
   if (state == v1::NVMF_ANA_STATE_INACCESSIBLE) return nvme::AnaState::kInaccessible;
   return nvme::AnaState::kOptimized;
+}
+
+v1::NvmfWriteProtection NvmfWriteProtectionOf(nvme::WriteProtection state) {
+  switch (state) {
+    case nvme::WriteProtection::kNone:
+      break;
+    case nvme::WriteProtection::kOn:
+      return v1::NVMF_WRITE_PROTECTION_ON;
+    case nvme::WriteProtection::kUntilPowerCycle:
+      return v1::NVMF_WRITE_PROTECTION_UNTIL_RESTART;
+    case nvme::WriteProtection::kPermanent:
+      return v1::NVMF_WRITE_PROTECTION_PERMANENT;
+  }
+  return v1::NVMF_WRITE_PROTECTION_UNSPECIFIED;
 }
 
 void Describe(const nvmf::ListenAddress& address, v1::NvmfAddress& into) {
@@ -262,6 +311,25 @@ void Describe(const nvmf::SubsystemInfo& info, v1::NvmfSubsystem& into) {
     if (ns.spec.eui64) entry.set_eui64(DigitsOf(*ns.spec.eui64));
     if (ns.spec.uuid) entry.set_uuid(ns.spec.uuid->ToString());
     if (info.spec.ana_reporting) entry.set_anagrpid(ns.spec.anagrpid);
+    if (ns.spec.write_protection != nvme::WriteProtection::kNone) {
+      entry.set_write_protection(NvmfWriteProtectionOf(ns.spec.write_protection));
+    }
+  }
+}
+
+void Describe(const nvmf::SubsystemStatistics& statistics, v1::NvmfSubsystemStats& into) {
+  into.set_nqn(statistics.nqn);
+  for (const auto& ns : statistics.namespaces) {
+    v1::NvmfNamespaceStats& entry = *into.add_namespaces();
+    entry.set_nsid(ns.nsid);
+    entry.set_bdev_name(ns.bdev_name);
+    FillTotals(ns.totals, entry);
+  }
+  for (const auto& host : statistics.hosts) {
+    v1::NvmfHostStats& entry = *into.add_hosts();
+    entry.set_hostnqn(host.hostnqn);
+    entry.set_controllers(host.controllers);
+    FillTotals(host.totals, entry);
   }
 }
 

@@ -19,10 +19,12 @@ Result<nvmf::SubsystemSpec> NvmfSubsystemSpecOf(const v1::NvmfCreateSubsystemReq
 Result<nvmf::NamespaceSpec> NvmfNamespaceSpecOf(const v1::NvmfNewNamespace& request);
 nvmf::ListenAddress NvmfAddressOf(const v1::NvmfListenAddress& request);
 nvme::AnaState NvmfAnaStateOf(v1::NvmfAnaState state);
+v1::NvmfWriteProtection NvmfWriteProtectionOf(nvme::WriteProtection state);
 
 void Describe(const nvmf::TransportOptions& options, v1::NvmfTransport& into);
 void Describe(const nvmf::SubsystemInfo& info, v1::NvmfSubsystem& into);
 void Describe(const nvmf::ListenerInfo& info, v1::NvmfListener& into);
+void Describe(const nvmf::SubsystemStatistics& statistics, v1::NvmfSubsystemStats& into);
 void Describe(const nvmf::ListenAddress& address, v1::NvmfAddress& into);
 void Describe(const nvmf::ListenAddress& address, v1::NvmfListenAddress& into);
 
