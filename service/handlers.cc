@@ -9,6 +9,7 @@
 #include "service/notify_handlers.h"
 #include "service/nvme_command_handlers.h"
 #include "service/nvme_handlers.h"
+#include "service/nvme_multipath_handlers.h"
 #include "service/nvmf_handlers.h"
 #include "service/status_handlers.h"
 #include "service/thread_handlers.h"
@@ -24,6 +25,7 @@ struct Handlers::All {
         disk(appliance),
         nvme(appliance),
         nvme_commands(appliance),
+        nvme_multipath(appliance),
         iscsi(appliance),
         nvmf(appliance),
         status(appliance) {}
@@ -36,6 +38,7 @@ struct Handlers::All {
   DiskHandlers disk;
   NvmeHandlers nvme;
   NvmeCommandHandlers nvme_commands;
+  NvmeMultipathHandlers nvme_multipath;
   IscsiHandlers iscsi;
   NvmfHandlers nvmf;
   StatusHandlers status;
@@ -53,6 +56,7 @@ void Handlers::BindAll(rpc::Dispatcher& dispatcher) {
   all_->disk.Bind(dispatcher);
   all_->nvme.Bind(dispatcher);
   all_->nvme_commands.Bind(dispatcher);
+  all_->nvme_multipath.Bind(dispatcher);
   all_->iscsi.Bind(dispatcher);
   all_->nvmf.Bind(dispatcher);
   all_->status.Bind(dispatcher);

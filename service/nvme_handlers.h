@@ -1,21 +1,27 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "core/task.h"
 #include "drivers/nvme_disk/nvme_controllers.h"
 #include "pollux/v1/bdev_nvme.pb.h"
 #include "rpc/dispatcher.h"
 #include "service/nvme_hotplug.h"
+#include "service/store.h"
 
 namespace pollux::service {
 
 class Appliance;
 
-// proto/pollux/v1/bdev_nvme.proto: controllers that come and go. What is asked of one that is there
-// is in nvme_command_handlers.h.
+// proto/pollux/v1/bdev_nvme.proto: paths to controllers that come and go. What is asked of one that
+// is there is in nvme_command_handlers.h, how several are used in nvme_multipath_handlers.h.
+//
+// Each path is an object of the configuration, "Nvme0", "Nvme0 (2)" and so on, so that one that is
+// missing keeps no other from coming back; the saved call says which path it is.
 //
 // An attach that was called takes its name, waits for the device without the turn, and publishes
 // the disks under it. One that is tried again because it was pending runs beside the replay, which
@@ -38,18 +44,28 @@ class NvmeHandlers final : public NvmeControllers::Observer {
 
   Task<Result<v1::BdevNvmeSetHotplugResponse>> SetHotplug(v1::BdevNvmeSetHotplugRequest request);
 
+  // The paths of a name that the configuration has, attached or pending.
+  struct SavedPath {
+    ObjectId id;
+    NvmeAttachment attachment;
+  };
+  std::vector<SavedPath> SavedPaths(const std::string& name) const;
+  // Of the saved path at this place, or of none yet.
+  ObjectId IdOf(const NvmeAttachment& attachment) const;
+  std::optional<NvmeAttachment> Saved(const ObjectId& id) const;
+
   // The rest of an attach whose name is reserved. On error nothing of it is left.
   Task<Status> ConnectAndPublish(NvmePath* path, Turn::Holder* turn);
-  // Attaches a pending controller and takes it off the pending list, or says why it stays there.
-  Task<void> AttachPending(NvmeAttachment attachment);
+  // Attaches a pending path and takes it off the pending list, or says why it stays there.
+  Task<void> AttachPending(NvmeAttachment attachment, ObjectId id);
   Status BeginAttachPending(const NvmeAttachment& attachment);
   // It is pending from now on, and its saved call attaches it when it is there again.
   void OnPathGone(const NvmeAttachment& attachment, const Status& why) override;
 
   Appliance& appliance_;
   NvmeHotplug hotplug_;
-  std::set<std::string> attaching_;              // Pending ones, beside the replay.
-  std::map<std::string, Status> last_failures_;  // Of pending ones.
+  std::set<ObjectId> attaching_;              // Pending ones, beside the replay.
+  std::map<ObjectId, Status> last_failures_;  // Of pending ones.
 };
 
 }  // namespace pollux::service

@@ -64,6 +64,26 @@ Status CheckFamily(const std::string& adrfam) {
 
 }  // namespace
 
+Result<NvmePathChoice> NvmePathChoiceOf(const v1::NvmeMultipathOptions& options,
+                                        NvmePathChoice otherwise) {
+  NvmePathChoice choice = otherwise;
+  if (options.has_policy()) {
+    choice.policy = options.policy() == v1::NVME_PATH_POLICY_ACTIVE_ACTIVE
+                        ? NvmePathChoice::Policy::kActiveActive
+                        : NvmePathChoice::Policy::kActivePassive;
+  }
+  if (options.has_selector()) {
+    choice.selector = options.selector() == v1::NVME_PATH_SELECTOR_QUEUE_DEPTH
+                          ? NvmePathChoice::Selector::kQueueDepth
+                          : NvmePathChoice::Selector::kRoundRobin;
+  }
+  if (options.has_min_io()) {
+    if (options.min_io() == 0) return InvalidField("multipath_opts.min_io", 0, "is 1 or more");
+    choice.min_io = options.min_io();
+  }
+  return choice;
+}
+
 Result<NvmeOptions> NvmeOptionsOf(const v1::BdevNvmeSetOptionsRequest& request) {
   RETURN_IF_ERROR(CheckReconnecting(request));
   RETURN_IF_ERROR(CheckAtMost("arbitration_burst", request.arbitration_burst(), 7));
@@ -104,6 +124,9 @@ Result<NvmeOptions> NvmeOptionsOf(const v1::BdevNvmeSetOptionsRequest& request) 
   options.nvme_error_stat = request.nvme_error_stat();
   options.keep_alive_ms = request.keep_alive_timeout_ms();
   options.reconnecting = ReconnectingOf(request);
+  options.io_path_stat = request.io_path_stat();
+  ASSIGN_OR_RETURN(options.choice, NvmePathChoiceOf(request.multipath_opts(), options.choice));
+  options.choice.failback = !request.disable_auto_failback();
   return options;
 }
 
@@ -145,27 +168,41 @@ Result<NvmeAttachment> NvmeAttachmentOf(const v1::BdevNvmeAttachControllerReques
   attachment.reconnecting = ReconnectingOf(request);
   attachment.num_io_queues = request.num_io_queues();
   attachment.max_bdevs = request.max_bdevs();
+  switch (request.multipath()) {
+    case v1::NVME_MULTIPATH_FAILOVER:
+      attachment.multipath = NvmeAttachment::Multipath::kFailover;
+      break;
+    case v1::NVME_MULTIPATH_DISABLE:
+      attachment.multipath = NvmeAttachment::Multipath::kDisable;
+      break;
+    default:
+      attachment.multipath = NvmeAttachment::Multipath::kMultipath;
+      break;
+  }
+  if (request.has_multipath_opts()) {
+    ASSIGN_OR_RETURN(attachment.choice, NvmePathChoiceOf(request.multipath_opts(), {}));
+  }
   return attachment;
 }
 
-Status CheckNvmePath(const v1::BdevNvmeDetachControllerRequest& request,
-                     const NvmeAttachment& attachment) {
-  if (request.has_trtype()) {
-    const char* name = NvmeTransportName(attachment.id);
-    if (strcasecmp(request.trtype().c_str(), name) != 0) {
-      return ErrorOfField(ENODEV, "trtype", request.trtype(), "the controller has no such path");
-    }
-  }
-  if (!request.has_traddr()) return OkStatus();
+bool IsMeant(const v1::BdevNvmeDetachControllerRequest& request, const NvmeAttachment& attachment) {
   const pollux_nvme_transport_id& id = attachment.id;
+  const auto differs = [](bool said, const std::string& value, const char* its) {
+    return said && strcasecmp(value.c_str(), its) != 0;
+  };
+  if (differs(request.has_trtype(), request.trtype(), NvmeTransportName(id)) ||
+      differs(request.has_hostaddr(), request.hostaddr(), attachment.hostaddr.c_str()) ||
+      differs(request.has_hostsvcid(), request.hostsvcid(), attachment.hostsvcid.c_str())) {
+    return false;
+  }
+  // An address may be written in several ways.
   const Result<pollux_nvme_transport_id> asked =
       NvmeTransportId({.trtype = NvmeTransportName(id),
-                       .traddr = request.traddr(),
+                       .traddr = request.has_traddr() ? request.traddr() : id.traddr,
                        .adrfam = request.adrfam(),
                        .trsvcid = request.has_trsvcid() ? request.trsvcid() : id.trsvcid,
                        .subnqn = request.has_subnqn() ? request.subnqn() : id.subnqn});
-  if (asked.ok() && SameNvmePlace(*asked, id)) return OkStatus();
-  return ErrorOfField(ENODEV, "traddr", request.traddr(), "the controller has no such path");
+  return asked.ok() && SameNvmePlace(*asked, id);
 }
 
 void DescribeTransport(const pollux_nvme_transport_id& id, v1::NvmeTransportId& into) {

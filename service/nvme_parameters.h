@@ -11,10 +11,11 @@ namespace pollux::service {
 // From the messages of bdev_nvme.proto to what the driver takes, and back. Errors name the field.
 
 Result<NvmeOptions> NvmeOptionsOf(const v1::BdevNvmeSetOptionsRequest& request);
+Result<NvmePathChoice> NvmePathChoiceOf(const v1::NvmeMultipathOptions& options,
+                                        NvmePathChoice otherwise);
 Result<NvmeAttachment> NvmeAttachmentOf(const v1::BdevNvmeAttachControllerRequest& request);
-// ENODEV when the request names a path that the controller does not have.
-Status CheckNvmePath(const v1::BdevNvmeDetachControllerRequest& request,
-                     const NvmeAttachment& attachment);
+// Whether the request means this path, by what it says beside the name.
+bool IsMeant(const v1::BdevNvmeDetachControllerRequest& request, const NvmeAttachment& attachment);
 void DescribeTransport(const pollux_nvme_transport_id& id, v1::NvmeTransportId& into);
 
 // base64url (RFC 4648 §5), with padding or without. Nothing: it is not that.
