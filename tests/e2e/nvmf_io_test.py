@@ -510,15 +510,6 @@ def test_a_namespace_that_is_write_protected(controller, subsystem):
     assert controller.write(NSID, 0, bytes(4096)).ok
 
 
-@pytest.mark.parametrize("state", [2, 3, 7])
-def test_write_protection_for_ever_is_not_offered(controller, state):
-    assert controller.set_features(nvme.WRITE_PROTECTION, state, nsid=NSID).status in (
-        nvme.INVALID_FIELD,
-        nvme.NOT_CHANGEABLE,
-    )
-    assert controller.write(NSID, 0, bytes(512)).ok
-
-
 @pytest.mark.parametrize("nsid", [0, 4, 0xFFFFFFFF])
 def test_write_protection_of_no_namespace(controller, nsid):
     assert controller.set_features(nvme.WRITE_PROTECTION, 1, nsid=nsid).status == nvme.INVALID_NAMESPACE
