@@ -37,6 +37,11 @@ bool SetsOptionsOnly(const std::string& method) {
          method.ends_with("_wait_for_examine");
 }
 
+Task<void> Remove(DeviceRegistry& devices, std::string name) {
+  const Status removed = co_await devices.Unregister(name);
+  if (!removed.ok()) LogError("block", "%s: %s", name, removed.message());
+}
+
 bool HasSubsystem(const rpc::Dispatcher& dispatcher, const std::string& name) {
   for (const rpc::Method* method : dispatcher.methods()) {
     if (method->subsystem == name) return true;
@@ -366,10 +371,11 @@ Task<void> Appliance::Stop() {
   co_await tasks_.Drained();
   if (nvme_ != nullptr) co_await nvme_->Stop();
   if (devices_ != nullptr) {
+    // All at once: thousands of them, one by one, would take longer than there is to stop.
     for (BlockDevice* device : devices_->devices()) {
-      const Status removed = co_await devices_->Unregister(device->name());
-      if (!removed.ok()) LogError("block", "%s: %s", device->name(), removed.message());
+      tasks_.Spawn(Remove(*devices_, device->name()));
     }
+    co_await tasks_.Drained();
     handlers_->StopObserving(*devices_);
     devices_->RemoveObserver(notifications_);
   }

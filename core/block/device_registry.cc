@@ -123,7 +123,8 @@ Task<void> DeviceRegistry::DestroyChannels(BlockDevice& device) {
 }
 
 std::unique_ptr<BlockDevice> DeviceRegistry::Forget(BlockDevice& device) {
-  std::erase_if(by_name_, [&device](const auto& entry) { return entry.second == &device; });
+  by_name_.erase(device.name());
+  for (const std::string& alias : device.aliases()) by_name_.erase(alias);
   const auto place = std::find_if(devices_.begin(), devices_.end(),
                                   [&device](const auto& d) { return d.get() == &device; });
   std::unique_ptr<BlockDevice> forgotten = std::move(*place);
