@@ -8,6 +8,7 @@
 #include "service/log_handlers.h"
 #include "service/notify_handlers.h"
 #include "service/nvme_command_handlers.h"
+#include "service/nvme_discovery_handlers.h"
 #include "service/nvme_handlers.h"
 #include "service/nvme_multipath_handlers.h"
 #include "service/nvmf_handlers.h"
@@ -16,7 +17,7 @@
 
 namespace pollux::service {
 
-struct Handlers::All {
+struct Handlers::All final : NvmeControllers::Observer {
   explicit All(Appliance& appliance)
       : framework(appliance),
         thread(appliance),
@@ -26,9 +27,16 @@ struct Handlers::All {
         nvme(appliance),
         nvme_commands(appliance),
         nvme_multipath(appliance),
+        nvme_discovery(appliance),
         iscsi(appliance),
         nvmf(appliance),
         status(appliance) {}
+
+  // Whoever attached it sees to it.
+  void OnPathGone(const NvmeAttachment& attachment, const Status& why) override {
+    static_cast<NvmeControllers::Observer&>(nvme).OnPathGone(attachment, why);
+    static_cast<NvmeControllers::Observer&>(nvme_discovery).OnPathGone(attachment, why);
+  }
 
   FrameworkHandlers framework;
   ThreadHandlers thread;
@@ -39,6 +47,7 @@ struct Handlers::All {
   NvmeHandlers nvme;
   NvmeCommandHandlers nvme_commands;
   NvmeMultipathHandlers nvme_multipath;
+  NvmeDiscoveryHandlers nvme_discovery;
   IscsiHandlers iscsi;
   NvmfHandlers nvmf;
   StatusHandlers status;
@@ -57,6 +66,7 @@ void Handlers::BindAll(rpc::Dispatcher& dispatcher) {
   all_->nvme.Bind(dispatcher);
   all_->nvme_commands.Bind(dispatcher);
   all_->nvme_multipath.Bind(dispatcher);
+  all_->nvme_discovery.Bind(dispatcher);
   all_->iscsi.Bind(dispatcher);
   all_->nvmf.Bind(dispatcher);
   all_->status.Bind(dispatcher);
@@ -74,12 +84,13 @@ void Handlers::StopObserving(DeviceRegistry& devices) {
   devices.RemoveObserver(all_->bdev);
 }
 
-NvmeControllers::Observer& Handlers::nvme_observer() { return all_->nvme; }
+NvmeControllers::Observer& Handlers::nvme_observer() { return *all_; }
 NvmfHandlers& Handlers::nvmf() { return all_->nvmf; }
 
 void Handlers::EndWaits() {
   all_->bdev.EndWaits();
   all_->nvme.EndHotplug();
+  all_->nvme_discovery.End();
 }
 
 }  // namespace pollux::service

@@ -5,6 +5,9 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
+#include "core/net/address.h"
+#include "core/spec/nvmf_spec.h"
 #include "drivers/nvme_disk/nvme_transport.h"
 
 namespace pollux::service {
@@ -12,6 +15,8 @@ namespace {
 
 constexpr size_t kNameMax = 512;
 constexpr size_t kNqnMax = 223;
+constexpr size_t kDiscoveryNameMax = kNameMax - 5;  // The number comes after it.
+constexpr char kDiscoveryPort[] = "8009";
 
 // How long a lost connection is waited for: -1 is for ever, 0 not at all, and then the other two
 // are 0 as well.
@@ -183,6 +188,40 @@ Result<NvmeAttachment> NvmeAttachmentOf(const v1::BdevNvmeAttachControllerReques
     ASSIGN_OR_RETURN(attachment.choice, NvmePathChoiceOf(request.multipath_opts(), {}));
   }
   return attachment;
+}
+
+Result<NvmeDiscoveryOptions> NvmeDiscoveryOptionsOf(
+    const v1::BdevNvmeStartDiscoveryRequest& request) {
+  NvmeDiscoveryOptions options;
+  if (request.name().empty() || request.name().size() > kDiscoveryNameMax) {
+    return InvalidField("name", request.name(), "has 1 to %d characters", kDiscoveryNameMax);
+  }
+  options.name = request.name();
+  if (request.has_adrfam()) RETURN_IF_ERROR(CheckFamily(request.adrfam()));
+  ASSIGN_OR_RETURN(options.id, NvmeTransportId({.trtype = request.trtype(),
+                                                .traddr = request.traddr(),
+                                                .adrfam = request.adrfam(),
+                                                .trsvcid = request.has_trsvcid() ? request.trsvcid()
+                                                                                 : kDiscoveryPort,
+                                                .subnqn = nvme::kDiscoveryNqn}));
+  if (!IsNvmeFabric(options.id)) {
+    return InvalidField("trtype", request.trtype(), "is TCP: others have no discovery services");
+  }
+  // What can never be reached is not tried for ever.
+  const Result<SocketAddress> address = SocketAddress::Parse(request.traddr(), 0);
+  if (!address.ok()) return InvalidField("traddr", request.traddr(), "is no IP address");
+  uint32_t port = 0;
+  if (!absl::SimpleAtoi(options.id.trsvcid, &port) || port == 0 || port > UINT16_MAX) {
+    return InvalidField("trsvcid", options.id.trsvcid, "is no port");
+  }
+  if (request.hostnqn().size() > kNqnMax) {
+    return InvalidField("hostnqn", request.hostnqn(), "has at most %d characters", kNqnMax);
+  }
+  RETURN_IF_ERROR(CheckReconnecting(request));
+  options.hostnqn = request.hostnqn();
+  options.reconnecting = ReconnectingOf(request);
+  options.subsystems.assign(request.subsystems().begin(), request.subsystems().end());
+  return options;
 }
 
 bool IsMeant(const v1::BdevNvmeDetachControllerRequest& request, const NvmeAttachment& attachment) {

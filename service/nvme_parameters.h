@@ -3,6 +3,7 @@
 #include <string>
 
 #include "core/status.h"
+#include "drivers/nvme_disk/nvme_discovery.h"
 #include "drivers/nvme_disk/nvme_options.h"
 #include "pollux/v1/bdev_nvme.pb.h"
 
@@ -14,6 +15,8 @@ Result<NvmeOptions> NvmeOptionsOf(const v1::BdevNvmeSetOptionsRequest& request);
 Result<NvmePathChoice> NvmePathChoiceOf(const v1::NvmeMultipathOptions& options,
                                         NvmePathChoice otherwise);
 Result<NvmeAttachment> NvmeAttachmentOf(const v1::BdevNvmeAttachControllerRequest& request);
+Result<NvmeDiscoveryOptions> NvmeDiscoveryOptionsOf(
+    const v1::BdevNvmeStartDiscoveryRequest& request);
 // Whether the request means this path, by what it says beside the name.
 bool IsMeant(const v1::BdevNvmeDetachControllerRequest& request, const NvmeAttachment& attachment);
 void DescribeTransport(const pollux_nvme_transport_id& id, v1::NvmeTransportId& into);

@@ -98,7 +98,7 @@ Task<Status> NvmeController::IdentifyController() {
 
 // With CC.CSS 110b: a combination of command sets that has ours. Base §5.17.2.21, §5.27.1.21.
 Task<Status> NvmeController::ChooseCommandSets() {
-  if (!io_command_sets_) co_return OkStatus();
+  if (!io_command_sets_ || facts_.administrative) co_return OkStatus();
   const Piece data = admin_.Buffer(kIdentifyBytes);
   if (!data.valid()) co_return OutOfMemory("no memory for Identify");
   const SubmissionEntry sets_entry =

@@ -248,7 +248,7 @@ Task<void> NvmeDiscovery::AttachPath(std::string key) {
   const NvmeAttachment attachment = path.attachment;
   const Status status = co_await paths_interface_.Attach(attachment);
   --attaching_;
-  path.tried = true;
+  const bool first = !std::exchange(path.tried, true);
   const int error = ErrnoOf(status);
   if (status.ok()) {
     path.state = Path::State::kAttached;
@@ -261,7 +261,7 @@ Task<void> NvmeDiscovery::AttachPath(std::string key) {
     path.state = Path::State::kWaiting;
     path.due_ns = environment_.control.NowNs() + path.delay_ns;
     path.delay_ns = std::min(path.delay_ns * 2, kRetryMaxNs);
-    if (!stopping_ && path.wanted) {
+    if (first && !stopping_ && path.wanted) {
       LogWarning("nvme", "discovery %s: %s at %s port %s cannot be attached: %s", options_.name,
                  Printable(attachment.id.subnqn), attachment.id.traddr, attachment.id.trsvcid,
                  Printable(std::string(status.message())));

@@ -108,6 +108,8 @@ Task<Status> NvmeDiscoveryService::Attach() {
   parts.memory = memory_->address();
   parts.memory_bytes = memory_->bytes();
   parts.clock = environment_.clock;
+  // What is wrong is said once, by us; a dead service would be a line a second.
+  parts.log = [](int /*priority*/, const std::string& /*text*/) {};
   host_.reset(new pollux_nvme_host(std::move(parts)));
 
   pollux_nvme_attach_options options{};
