@@ -67,6 +67,7 @@ def descriptors(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize("seconds", [20, pytest.param(1800, marks=pytest.mark.nightly)])
 def test_hosts_come_and_go_and_nothing_grows(polluxd, seconds):
     subsystem = Subsystem(polluxd.client)

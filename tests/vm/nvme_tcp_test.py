@@ -506,6 +506,7 @@ def connect_and_disconnect(linux, export, cycles):
     )
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("cycles", [10, pytest.param(200, marks=pytest.mark.nightly)])
 def test_connecting_and_disconnecting_under_load(export, linux, cycles):
     guest = linux.guest
