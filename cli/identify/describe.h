@@ -5,6 +5,7 @@
 
 #include "cli/identify/report.h"
 #include "core/spec/nvme_spec.h"
+#include "drivers/nvme/nvme.h"
 
 // Structures of the specification as reports. Base 2.0c, NVM 1.0c, ZNS 1.1c.
 
@@ -54,5 +55,7 @@ static_assert(sizeof(SanitizeLog) == 512);
 void DescribeSanitize(const SanitizeLog& log, Section& into);
 // Asymmetric Namespace Access: as much of it as was read. Base figures 224 and 225.
 void DescribeAna(std::span<const uint8_t> log, Section& into);
+// The discovery log page, as the driver read it. Base figure 264.
+void DescribeDiscovery(const pollux_nvme_discovery_log& log, Section& into);
 
 }  // namespace pollux::cli

@@ -1,5 +1,6 @@
 #include "cli/identify/run.h"
 
+#include "cli/identify/describe.h"
 #include "cli/identify/inspect.h"
 #include "cli/tool/flags.h"
 #include "core/log.h"
@@ -25,6 +26,9 @@ Flags MakeFlags(Options& options) {
       "  CONTROLLER              0000:01:00.0, or the directory of a vfio-user socket, or\n"
       "                          \"trtype:PCIe traddr:0000:01:00.0\", or\n"
       "                          \"trtype:TCP traddr:10.0.0.1 trsvcid:4420 subnqn:NQN\"\n"
+      "\n"
+      "A discovery service is asked what there is: \"trtype:TCP traddr:10.0.0.1\", with port\n"
+      "8009 and the well-known name where none are given.\n"
       "\n"
       "Flags:\n");
   flags.Add("-n, --namespace", "NSID", "only this namespace (default: all that are active)",
@@ -95,6 +99,27 @@ Status ListControllers(pollux_nvme_host* host, bool json, std::ostream& out) {
   return OkStatus();
 }
 
+constexpr uint8_t kDiscoveryController = 2;  // CNTRLTYPE.
+
+const nvme::IdentifyController& IdentifyOf(pollux_nvme_controller* controller) {
+  return *static_cast<const nvme::IdentifyController*>(pollux_nvme_identify_controller(controller));
+}
+
+// What a discovery controller is, and what it tells of others.
+Result<Section> Discover(pollux_nvme_controller* controller) {
+  Section report("", "NVMe discovery controller");
+  DescribeController(IdentifyOf(controller),
+                     report.Add("controller", "Identify Controller (Base figure 275)"));
+  Section& log = report.Add("discovery", "Discovery log page (70h)");
+  const auto on_read = [](void* into, int error, const pollux_nvme_discovery_log* read) {
+    if (error == 0) DescribeDiscovery(*read, *static_cast<Section*>(into));
+  };
+  if (const int error = pollux_nvme_discovery_read_wait(controller, on_read, &log); error < 0) {
+    return ErrorOfErrno(-error, pollux_nvme_error_text());
+  }
+  return report;
+}
+
 Status Tell(const std::vector<std::string>& positional, const Options& options, std::ostream& out) {
   pollux_nvme_host_options host_options{};
   host_options.memory_bytes = kMemoryBytes;
@@ -120,7 +145,9 @@ Status Tell(const std::vector<std::string>& positional, const Options& options, 
   }
   const nvme::Controller controller(attached);
   AttachedAdmin admin(attached);
-  ASSIGN_OR_RETURN(const Section report, Inspect(admin, options.inspect));
+  const bool discovers = IdentifyOf(attached).cntrltype == kDiscoveryController;
+  ASSIGN_OR_RETURN(const Section report,
+                   discovers ? Discover(attached) : Inspect(admin, options.inspect));
   Show(report, options.json, out);
   return OkStatus();
 }

@@ -79,6 +79,12 @@ Status Bench::Attach() {
       return DriverError(error);
     }
     attached_.push_back({.id = id, .controller = nvme::Controller(controller)});
+    if (pollux_nvme_get_controller_info(controller)->io_queues == 0) {
+      return InvalidArgument(
+          "%s is a discovery controller, which has no namespaces: pollux-identify tells which "
+          "subsystems it names; give one of them, as subnqn:NQN with its address and port",
+          id.traddr);
+    }
   }
   ns_per_tick_ = MeasureNsPerTick(kCalibrationNs);
   for (size_t i = 0; i < attached_.size(); ++i) RETURN_IF_ERROR(MakeJobs(i));

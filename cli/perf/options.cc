@@ -87,7 +87,9 @@ Flags MakePerfFlags(PerfOptions& options) {
               "\n"
               "  CONTROLLER              0000:01:00.0, or the directory of a vfio-user socket, or\n"
               "                          \"trtype:PCIe traddr:0000:01:00.0\", or\n"
-              "                          \"trtype:TCP traddr:10.0.0.1 trsvcid:4420 subnqn:NQN\"\n");
+              "                          \"trtype:TCP traddr:10.0.0.1 trsvcid:4420 subnqn:NQN\";\n"
+              "                          pollux-identify \"trtype:TCP traddr:10.0.0.1\" tells\n"
+              "                          which there are\n");
   flags.AddHeading("What to do:");
   flags.Add("-w, --workload", "KIND",
             "read, write, rw (both): in order; randread, randwrite, randrw: anywhere;\n"

@@ -326,5 +326,50 @@ TEST(AnaReport, NumbersThatCannotBeEndIt) {
   }
 }
 
+// --- The discovery log page.
+
+pollux_nvme_discovery_entry DiscoveryEntry() {
+  pollux_nvme_discovery_entry entry{};
+  entry.trtype = 3;
+  entry.adrfam = 1;
+  entry.subtype = POLLUX_NVME_SUBSYSTEM_NVM;
+  entry.portid = 7;
+  std::strcpy(entry.traddr, "192.0.2.1");
+  std::strcpy(entry.trsvcid, "4420");
+  std::strcpy(entry.subnqn, "nqn.2024-01.io.example:a");
+  return entry;
+}
+
+TEST(DiscoveryReport, TellsWhatIsWhere) {
+  const pollux_nvme_discovery_entry entry = DiscoveryEntry();
+  pollux_nvme_discovery_log log{.generation = 5, .count = 1, .entries = &entry};
+  Section report("", "Discovery");
+  DescribeDiscovery(log, report);
+  const std::string text = ForPeople(report);
+  EXPECT_THAT(text, HasSubstr("nqn.2024-01.io.example:a"));
+  EXPECT_THAT(text, HasSubstr("NVM subsystem  TCP 192.0.2.1 port 4420"));
+  const Json::Value json = ToJson(report);
+  EXPECT_EQ(json["genctr"].asUInt(), 5u);
+  EXPECT_EQ(json["entries"][0]["subnqn"].asString(), "nqn.2024-01.io.example:a");
+  EXPECT_EQ(json["entries"][0]["trsvcid"].asString(), "4420");
+  EXPECT_EQ(json["entries"][0]["subtype"].asUInt(), 2u);
+}
+
+TEST(DiscoveryReport, PrintsNothingThatATerminalWouldObey) {
+  pollux_nvme_discovery_entry entry = DiscoveryEntry();
+  std::memset(entry.subnqn, 0x1b, sizeof(entry.subnqn) - 1);
+  std::memset(entry.traddr, 0xff, sizeof(entry.traddr) - 1);
+  std::memset(entry.trsvcid, '\r', sizeof(entry.trsvcid) - 1);
+  entry.trtype = entry.adrfam = entry.subtype = entry.treq = entry.tsas = 0xff;
+  entry.unusable = "its subsystem type is not known";
+  pollux_nvme_discovery_log log{.generation = ~uint64_t{0}, .count = 1, .entries = &entry};
+  Section report("", "Discovery");
+  DescribeDiscovery(log, report);
+  const std::string text = ForPeople(report);
+  ExpectClean(text);
+  EXPECT_THAT(text, HasSubstr("not usable: its subsystem type is not known"));
+  ToJson(report);
+}
+
 }  // namespace
 }  // namespace pollux::cli
