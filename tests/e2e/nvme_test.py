@@ -268,7 +268,7 @@ def test_names_and_devices_are_taken_once(polluxd, start_model):
     first, second = start_model(), start_model()
     client = polluxd.client
     attach(client, first)
-    for name, model, code in (("Nvme0", first, -114), ("Other", first, -17), ("Nvme0", second, -95)):
+    for name, model, code in (("Nvme0", first, -114), ("Other", first, -17), ("Nvme0", second, -22)):
         with pytest.raises(RpcError) as refused:
             attach(client, model, name)
         assert refused.value.code == code
