@@ -23,9 +23,7 @@ std::string_view TextIn(const char (&field)[N]) {
 
 template <size_t N>
 void Copy(std::string_view text, char (&into)[N]) {
-  const size_t bytes = std::min(text.size(), N - 1);
-  memcpy(into, text.data(), bytes);
-  into[bytes] = 0;
+  into[text.copy(into, N - 1)] = 0;
 }
 
 bool IsPort(std::string_view text) {
