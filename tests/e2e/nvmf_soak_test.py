@@ -30,7 +30,8 @@ class Comers(threading.Thread):
 
     def run(self):
         try:
-            while not self.over.wait(60 / CONNECTS_PER_MINUTE):
+            begin = time.monotonic()
+            while not self.over.wait(max(0, begin + 60 / CONNECTS_PER_MINUTE * self.count - time.monotonic())):
                 self.visit()
                 self.count += 1
         except BaseException as error:  # Told by stop().
