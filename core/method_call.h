@@ -28,4 +28,15 @@ class TimerCall final : public Timer {
   T& object_;
 };
 
+// Whatever the descriptor is ready for.
+template <typename T, void (T::*kMethod)()>
+class ReadyCall final : public FdHandler {
+ public:
+  explicit ReadyCall(T& object) : object_(object) {}
+  void OnReady(uint32_t) override { (object_.*kMethod)(); }
+
+ private:
+  T& object_;
+};
+
 }  // namespace pollux

@@ -25,33 +25,13 @@ constexpr uint64_t kRereadNs = 30 * kNsPerSecond;
 
 }  // namespace
 
-class NvmeDiscoveryService::Ticker final : public Timer {
- public:
-  explicit Ticker(NvmeDiscoveryService& owner) : owner_(owner) {}
-  void OnTimer() override { owner_.Poll(); }
-
- private:
-  NvmeDiscoveryService& owner_;
-};
-
-class NvmeDiscoveryService::Waker final : public FdHandler {
- public:
-  explicit Waker(NvmeDiscoveryService& owner) : owner_(owner) {}
-  void OnReady(uint32_t) override { owner_.Poll(); }
-
- private:
-  NvmeDiscoveryService& owner_;
-};
-
 NvmeDiscoveryService::NvmeDiscoveryService(const NvmeEnvironment& environment,
                                            NvmeDiscoveryPlace place, Owner& owner)
     : environment_(environment),
       place_(std::move(place)),
       name_(absl::StrFormat("discovery service %s port %s", Printable(place_.id.traddr),
                             Printable(place_.id.trsvcid))),
-      owner_(owner),
-      ticker_(std::make_unique<Ticker>(*this)),
-      waker_(std::make_unique<Waker>(*this)) {}
+      owner_(owner) {}
 
 NvmeDiscoveryService::~NvmeDiscoveryService() {
   CHECK(controller_ == nullptr, "a discovery controller was not detached");
@@ -194,8 +174,8 @@ Task<void> NvmeDiscoveryService::Detach() {
   // Not within a poll, which still needs all of this.
   Sleep moment(0);
   co_await moment;
-  environment_.control.CancelTimer(*ticker_);
-  if (watched_fd_ >= 0) environment_.control.Unwatch(std::exchange(watched_fd_, -1), *waker_);
+  environment_.control.CancelTimer(ticker_);
+  if (watched_fd_ >= 0) environment_.control.Unwatch(std::exchange(watched_fd_, -1), waker_);
   pollux_nvme_release(std::exchange(controller_, nullptr));
   host_.reset();
   memory_.reset();
@@ -216,11 +196,11 @@ void NvmeDiscoveryService::Poll() {
 void NvmeDiscoveryService::ArmTicker() {
   const int fd = pollux_nvme_controller_event_fd(controller_);
   if (fd != watched_fd_) {
-    if (watched_fd_ >= 0) environment_.control.Unwatch(watched_fd_, *waker_);
+    if (watched_fd_ >= 0) environment_.control.Unwatch(watched_fd_, waker_);
     watched_fd_ = fd;
-    if (fd >= 0 && !environment_.control.Watch(fd, EPOLLIN, *waker_).ok()) watched_fd_ = -1;
+    if (fd >= 0 && !environment_.control.Watch(fd, EPOLLIN, waker_).ok()) watched_fd_ = -1;
   }
-  environment_.control.ArmTimerIn(*ticker_, ready() && !reading_ ? kIdlePollNs : kBusyPollNs);
+  environment_.control.ArmTimerIn(ticker_, ready() && !reading_ ? kIdlePollNs : kBusyPollNs);
 }
 
 // Within a poll: Watch() sees to it after.

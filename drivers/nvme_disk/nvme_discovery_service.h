@@ -6,6 +6,7 @@
 
 #include "core/event.h"
 #include "core/memory/memory.h"
+#include "core/method_call.h"
 #include "core/status.h"
 #include "core/task.h"
 #include "drivers/nvme/nvme.h"
@@ -53,9 +54,6 @@ class NvmeDiscoveryService final : private nvme::DiscoveryReader {
   const Status& failure() const { return failure_; }
 
  private:
-  class Ticker;
-  class Waker;
-
   Task<Status> Attach();
   Task<Status> Watch();
   Task<Status> ReadLog();
@@ -89,8 +87,8 @@ class NvmeDiscoveryService final : private nvme::DiscoveryReader {
   bool polling_ = false;
   int watched_fd_ = -1;
   Event polled_;  // And End().
-  std::unique_ptr<Ticker> ticker_;
-  std::unique_ptr<Waker> waker_;
+  TimerCall<NvmeDiscoveryService, &NvmeDiscoveryService::Poll> ticker_{*this};
+  ReadyCall<NvmeDiscoveryService, &NvmeDiscoveryService::Poll> waker_{*this};
 };
 
 }  // namespace pollux

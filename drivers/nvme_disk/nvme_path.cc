@@ -47,32 +47,12 @@ NvmeCondition ConditionOf(NvmeState state) {
 
 }  // namespace
 
-class NvmePath::Ticker final : public Timer {
- public:
-  explicit Ticker(NvmePath& owner) : owner_(owner) {}
-  void OnTimer() override { owner_.Poll(); }
-
- private:
-  NvmePath& owner_;
-};
-
-class NvmePath::Waker final : public FdHandler {
- public:
-  explicit Waker(NvmePath& owner) : owner_(owner) {}
-  void OnReady(uint32_t) override { owner_.Poll(); }
-
- private:
-  NvmePath& owner_;
-};
-
 NvmePath::NvmePath(const NvmeEnvironment& environment, NvmeAttachment attachment,
                    const NvmeOptions& options, NvmeSubsystem& subsystem)
     : environment_(environment),
       attachment_(std::move(attachment)),
       options_(options),
-      subsystem_(subsystem),
-      ticker_(std::make_unique<Ticker>(*this)),
-      waker_(std::make_unique<Waker>(*this)) {}
+      subsystem_(subsystem) {}
 
 NvmePath::~NvmePath() { CHECK(controller_ == nullptr, "an NVMe controller was not detached"); }
 
@@ -184,8 +164,8 @@ Task<void> NvmePath::Detach() {
   // Not within a poll, which still needs all of this.
   Sleep moment(0);
   co_await moment;
-  environment_.control.CancelTimer(*ticker_);
-  if (watched_fd_ >= 0) environment_.control.Unwatch(std::exchange(watched_fd_, -1), *waker_);
+  environment_.control.CancelTimer(ticker_);
+  if (watched_fd_ >= 0) environment_.control.Unwatch(std::exchange(watched_fd_, -1), waker_);
   pollux_nvme_release(std::exchange(controller_, nullptr));
   host_.reset();
   memory_.reset();
@@ -245,9 +225,9 @@ void NvmePath::Poll() {
 void NvmePath::ArmTicker() {
   const int fd = pollux_nvme_controller_event_fd(controller_);
   if (fd != watched_fd_) {
-    if (watched_fd_ >= 0) environment_.control.Unwatch(watched_fd_, *waker_);
+    if (watched_fd_ >= 0) environment_.control.Unwatch(watched_fd_, waker_);
     watched_fd_ = fd;
-    if (fd >= 0 && !environment_.control.Watch(fd, EPOLLIN, *waker_).ok()) watched_fd_ = -1;
+    if (fd >= 0 && !environment_.control.Watch(fd, EPOLLIN, waker_).ok()) watched_fd_ = -1;
   }
   uint64_t period = kIdlePollNs;
   if (moves() || !unsettled_.empty()) {
@@ -255,7 +235,7 @@ void NvmePath::ArmTicker() {
   } else if (admin_in_flight_ > 0) {
     period = std::clamp(options_.adminq_poll_period_us * kNsPerUs, kBusyPollNs, kIdlePollNs);
   }
-  environment_.control.ArmTimerIn(*ticker_, period);
+  environment_.control.ArmTimerIn(ticker_, period);
 }
 
 // Within a poll: what follows from it comes after.

@@ -7,6 +7,7 @@
 
 #include "core/event.h"
 #include "core/memory/memory.h"
+#include "core/method_call.h"
 #include "core/task_group.h"
 #include "drivers/nvme/nvme.h"
 #include "drivers/nvme_disk/nvme_ana.h"
@@ -102,8 +103,6 @@ class NvmePath final : private NvmeQueue::Keeper {
   Task<void> Detach();
 
  private:
-  class Ticker;
-  class Waker;
   class AdminCall;
   class IoCall;
   struct SavedEvent {
@@ -168,8 +167,8 @@ class NvmePath final : private NvmeQueue::Keeper {
   TaskGroup tasks_;
   size_t uses_ = 0;
   Event unused_;
-  std::unique_ptr<Ticker> ticker_;
-  std::unique_ptr<Waker> waker_;
+  TimerCall<NvmePath, &NvmePath::Poll> ticker_{*this};
+  ReadyCall<NvmePath, &NvmePath::Poll> waker_{*this};
 };
 
 }  // namespace pollux
