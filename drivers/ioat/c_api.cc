@@ -114,9 +114,49 @@ int pollux_ioat_attach(pollux_ioat_host* host, const char* address,
   *device = *attached;
   return 0;
 }
+int pollux_ioat_attach_begin(pollux_ioat_host* host, const char* address,
+                             const pollux_ioat_attach_options* options,
+                             pollux_ioat_device** device) {
+  const Result<pollux_ioat_device*> begun =
+      host->AttachBegin(address, options != nullptr ? *options : pollux_ioat_attach_options{});
+  if (!begun.ok()) return Fail(begun.status());
+  *device = *begun;
+  return 0;
+}
+int pollux_ioat_detach_begin(pollux_ioat_device* device) { return Fail(device->Detach()); }
+void pollux_ioat_release(pollux_ioat_device* device) {
+  if (device->state() == POLLUX_IOAT_DEVICE_DETACHED) return device->host().Release(*device);
+  Fail(device->host().Detach(*device));
+}
 int pollux_ioat_detach(pollux_ioat_device* device) { return Fail(device->host().Detach(*device)); }
-int pollux_ioat_device_poll(pollux_ioat_device* device) { return Fail(device->Look()); }
+
+int pollux_ioat_device_poll(pollux_ioat_device* device) { return Fail(device->Poll()); }
 int pollux_ioat_device_event_fd(const pollux_ioat_device* device) { return device->event_fd(); }
+enum pollux_ioat_device_state pollux_ioat_device_state(const pollux_ioat_device* device) {
+  return device->state();
+}
+const char* pollux_ioat_device_state_name(enum pollux_ioat_device_state state) {
+  switch (state) {
+    case POLLUX_IOAT_DEVICE_ATTACHING:
+      return "attaching";
+    case POLLUX_IOAT_DEVICE_READY:
+      return "ready";
+    case POLLUX_IOAT_DEVICE_FAILED:
+      return "failed";
+    case POLLUX_IOAT_DEVICE_GONE:
+      return "gone";
+    case POLLUX_IOAT_DEVICE_DETACHING:
+      return "detaching";
+    case POLLUX_IOAT_DEVICE_DETACHED:
+      return "detached";
+  }
+  return "unknown";
+}
+int pollux_ioat_device_failure(const pollux_ioat_device* device, const char** text) {
+  const int error = Fail(device->failure());
+  *text = error == 0 ? "" : pollux_ioat_error_text();
+  return error;
+}
 const pollux_ioat_device_info* pollux_ioat_get_device_info(const pollux_ioat_device* device) {
   return &device->info();
 }

@@ -16,8 +16,6 @@ namespace {
 
 constexpr uint32_t kDescriptorsDefault = 1024, kDescriptorsMin = 16, kDescriptorsMax = 32768;
 constexpr uint32_t kTimeoutDefaultMs = 2000;
-// Longer than the states of a channel take together; the idle wait between two polls is not ours.
-constexpr uint64_t kWaitNs = kNsPerSecond;
 // One byte less than what the size field holds in a power of two.
 constexpr unsigned kXfercapMin = 12, kXfercapMax = 31;
 constexpr size_t kStatusBytes = 4096;  // A page of its own before the ring.
@@ -118,18 +116,6 @@ Status IoatDevice::MakeChannel(unsigned number) {
   return OkStatus();
 }
 
-template <typename Done>
-Status IoatDevice::PollUntil(IoatChannel& channel, const Done& done, const char* what) {
-  const uint64_t limit = host_.clock().NowNs() + kWaitNs;
-  while (!done()) {
-    channel.Poll();
-    if (done()) break;
-    if (host_.clock().NowNs() >= limit) return TimedOut("%s: %s", pci_->name(), what);
-    host_.Idle();
-  }
-  return OkStatus();
-}
-
 Status IoatDevice::Start() {
   info_.descriptors = options_.descriptors == 0 ? kDescriptorsDefault : options_.descriptors;
   if (!std::has_single_bit(info_.descriptors) || info_.descriptors < kDescriptorsMin ||
@@ -140,54 +126,99 @@ Status IoatDevice::Start() {
   for (unsigned i = 0; i < info_.channels; ++i) RETURN_IF_ERROR(MakeChannel(i));
   pci_->SetBusMaster(true);
   for (const ChannelMemory& each : channels_) each.channel->Start();
-  for (const ChannelMemory& each : channels_) {
-    IoatChannel& channel = *each.channel;
-    RETURN_IF_ERROR(PollUntil(
-        channel, [&channel] { return !channel.starting(); }, "a channel does not start"));
-    if (!channel.running()) return TimedOut("%s: %s", pci_->name(), channel.reason());
-  }
   return OkStatus();
 }
 
-Status IoatDevice::Stop() {
+Status IoatDevice::Detach() {
+  if (state_ == POLLUX_IOAT_DEVICE_DETACHING || state_ == POLLUX_IOAT_DEVICE_DETACHED) {
+    return OkStatus();
+  }
   for (const ChannelMemory& each : channels_) {
     if (each.channel->taken) return Busy("a channel of %s is in use", pci_->name());
   }
   for (const ChannelMemory& each : channels_) each.channel->Stop();
-  for (const ChannelMemory& each : channels_) {
-    IoatChannel& channel = *each.channel;
-    const Status stopped = PollUntil(
-        channel, [&channel] { return channel.out(); }, "a channel does not stop");
-    if (stopped.ok()) continue;
-    // It is late, and nothing of it may go on without us.
-    gone_.store(true, std::memory_order_relaxed);
-    pci_->SetBusMaster(false);
-    channel.Poll();
-  }
+  state_ = POLLUX_IOAT_DEVICE_DETACHING;
   return OkStatus();
 }
 
-Status IoatDevice::Look() {
+// Callbacks of requests that were left in flight run in it too.
+Status IoatDevice::Poll() {
+  if (polling_) return failure_;
+  polling_ = true;
+  switch (state_) {
+    case POLLUX_IOAT_DEVICE_ATTACHING:
+      Look();
+      if (state_ == POLLUX_IOAT_DEVICE_ATTACHING) StepAttaching();
+      break;
+    case POLLUX_IOAT_DEVICE_READY:
+      Look();
+      break;
+    case POLLUX_IOAT_DEVICE_DETACHING:
+      StepDetaching();
+      break;
+    case POLLUX_IOAT_DEVICE_FAILED:
+    case POLLUX_IOAT_DEVICE_GONE:
+    case POLLUX_IOAT_DEVICE_DETACHED:
+      break;
+  }
+  polling_ = false;
+  return failure_;
+}
+
+void IoatDevice::StepAttaching() {
+  bool starting = false;
+  for (const ChannelMemory& each : channels_) {
+    if (each.channel->starting()) each.channel->Poll();
+    starting |= each.channel->starting();
+  }
+  if (starting) return;
+  state_ = POLLUX_IOAT_DEVICE_READY;
+  for (const ChannelMemory& each : channels_) {
+    if (each.channel->running()) continue;
+    Look();
+    if (state_ == POLLUX_IOAT_DEVICE_GONE) return;
+    state_ = POLLUX_IOAT_DEVICE_FAILED;
+    failure_ = TimedOut("%s: %s", pci_->name(), each.channel->reason());
+    return;
+  }
+}
+
+void IoatDevice::StepDetaching() {
+  bool stopped = true;
+  for (const ChannelMemory& each : channels_) {
+    each.channel->Poll();
+    stopped &= each.channel->out();
+  }
+  if (stopped) state_ = POLLUX_IOAT_DEVICE_DETACHED;
+}
+
+void IoatDevice::Look() {
   Status gone = pci_->gone();
   if (gone.ok() && pci_->removal_fd() >= 0) {
     pollfd look = {pci_->removal_fd(), POLLIN, 0};
     if (poll(&look, 1, 0) > 0) gone = NoDevice("%s is to be given back, or was lost", pci_->name());
   }
-  if (gone.ok()) {
+  if (gone.ok() && state_ == POLLUX_IOAT_DEVICE_READY) {  // Before, its channels look.
     const std::lock_guard lock(config_mutex_);
     if (pci_->ReadConfig(0, 4) == pci_spec::kAllOnes) {
       gone = NoDevice("%s does not answer", pci_->name());
     }
   }
-  if (!gone.ok() && !gone_.load(std::memory_order_relaxed)) {
-    const std::lock_guard lock(config_mutex_);
-    pci_->SetBusMaster(false);  // Before anybody takes memory back.
-    gone_.store(true, std::memory_order_relaxed);
-  }
-  return gone;
+  if (gone.ok()) return;
+  const std::lock_guard lock(config_mutex_);
+  pci_->SetBusMaster(false);  // Before anybody takes memory back.
+  gone_.store(true, std::memory_order_relaxed);
+  state_ = POLLUX_IOAT_DEVICE_GONE;
+  failure_ = NoDevice("%s", std::string(gone.message()));
 }
 
 Result<pollux_ioat_channel*> IoatDevice::Take(int index) {
+  if (state_ == POLLUX_IOAT_DEVICE_ATTACHING) {
+    return Unavailable("%s is still being attached", pci_->name());
+  }
+  if (state_ != POLLUX_IOAT_DEVICE_READY) {
+    return NoDevice("%s is %s", pci_->name(), pollux_ioat_device_state_name(state_));
+  }
   const auto count = static_cast<int>(channels_.size());
   if (index < -1 || index >= count) return NoSpace("there is no channel %d", index);
   for (int i = 0; i < count; ++i) {

@@ -16,7 +16,15 @@ namespace pollux::ioat {
 
 class IoatHost;
 
-// An attached function with its channels. Control thread.
+// A function with its channels. Control thread.
+//
+//   kAttaching --> kReady ---------------------+--Detach()--> kDetaching --> kDetached
+//      |  |                                    |
+//      |  +--> kFailed ------------------------+
+//      +--------> kGone <-- kReady ------------+
+//
+// Nothing of that waits: Poll() lets the channels that are nobody's take their next step, and each
+// of their states has a deadline. The owner of a channel polls it himself, in kReady and kGone.
 class IoatDevice {
  public:
   // A device that somebody opened. The host outlives it.
@@ -25,12 +33,16 @@ class IoatDevice {
   // No channel is taken.
   ~IoatDevice();
 
-  // Waits until every channel has executed its first descriptor.
+  // Begins to start its channels. On error it was never attached.
   Status Start();
-  // Waits until every channel has stopped.
-  Status Stop();
-  // OK while it is there.
-  Status Look();
+  // Begins to stop them; none is taken.
+  Status Detach();
+  // OK, or why it is of no use.
+  Status Poll();
+
+  enum pollux_ioat_device_state state() const { return state_; }
+  const Status& failure() const { return failure_; }
+  bool polling() const { return polling_; }
 
   IoatHost& host() { return host_; }
   pci::PciDevice& pci() { return *pci_; }
@@ -41,15 +53,18 @@ class IoatDevice {
  private:
   Status ReadCapabilities();
   Status MakeChannel(unsigned number);
-  // Of one channel that nobody has taken.
-  template <typename Done>
-  Status PollUntil(IoatChannel& channel, const Done& done, const char* what);
+  void StepAttaching();
+  void StepDetaching();
+  void Look();
   void ClearErrorInterrupt();
 
   IoatHost& host_;
   const std::unique_ptr<pci::PciDevice> pci_;
   const pollux_ioat_attach_options options_;
   pollux_ioat_device_info info_{};
+  enum pollux_ioat_device_state state_ = POLLUX_IOAT_DEVICE_ATTACHING;
+  Status failure_;
+  bool polling_ = false;
   // Configuration space is reached by owners of channels too, after an error.
   std::mutex config_mutex_;
   std::atomic<bool> gone_{false};

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include "core/check.h"
@@ -22,6 +23,13 @@ const Clock& TheRealClock() {
 }
 
 size_t RoundUp(size_t value, size_t unit) { return (value + unit - 1) / unit * unit; }
+
+// The same for a directory and the socket in it.
+std::filesystem::path Canonical(const std::string& address) {
+  const std::filesystem::path path = (std::filesystem::path(address) / "").lexically_normal();
+  const std::filesystem::path last = path.parent_path();
+  return last.filename() == "cntrl" ? last.parent_path() : last;
+}
 
 }  // namespace
 
@@ -93,35 +101,70 @@ Status IoatHost::UnregisterMemory(const std::byte* memory) {
 
 // --- Devices.
 
-Result<pollux_ioat_device*> IoatHost::Attach(const std::string& address,
-                                             const pollux_ioat_attach_options& options) {
-  if (const Result<pci::PciAddress> place = pci::ParsePciAddress(address); place.ok()) {
-    ASSIGN_OR_RETURN(std::unique_ptr<pci::PciDevice> device, vfio_.Open(*place));
-    return AttachDevice(std::move(device), pci::ToString(*place), options);
-  }
-  if (address.find('/') == std::string::npos) {
+Result<pollux_ioat_device*> IoatHost::AttachBegin(const std::string& address,
+                                                  const pollux_ioat_attach_options& options) {
+  const Result<pci::PciAddress> place = pci::ParsePciAddress(address);
+  if (!place.ok() && address.find('/') == std::string::npos) {
     return InvalidField("address", address, "is neither a PCI address nor a path");
   }
-  ASSIGN_OR_RETURN(std::unique_ptr<pci::PciDevice> device,
-                   pci::VfioUserDevice::Open(address, *parts_.registry));
-  return AttachDevice(std::move(device), address, options);
+  // A server of one client would have us wait.
+  const std::string name = place.ok() ? pci::ToString(*place) : address;
+  for (const auto& device : devices_) {
+    if (Canonical(device->info().address) != Canonical(name)) continue;
+    return AlreadyExists("%s is %s already", name, pollux_ioat_device_state_name(device->state()));
+  }
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<pci::PciDevice> device,
+      place.ok() ? vfio_.Open(*place) : pci::VfioUserDevice::Open(address, *parts_.registry));
+  return AttachDeviceBegin(std::move(device), name, options);
+}
+
+Result<pollux_ioat_device*> IoatHost::AttachDeviceBegin(std::unique_ptr<pci::PciDevice> pci,
+                                                        const std::string& address,
+                                                        const pollux_ioat_attach_options& options) {
+  auto device = std::make_unique<pollux_ioat_device>(*this, std::move(pci), address, options);
+  RETURN_IF_ERROR(device->Start());
+  devices_.push_back(std::move(device));
+  return devices_.back().get();
+}
+
+void IoatHost::Release(const pollux_ioat_device& device) {
+  CHECK(device.state() == POLLUX_IOAT_DEVICE_DETACHED, "a device is released while it is attached");
+  std::erase_if(devices_, [&device](const auto& mine) { return mine.get() == &device; });
+}
+
+// Each state of a channel has a time after which it has ended.
+Result<pollux_ioat_device*> IoatHost::Await(Result<pollux_ioat_device*> begun) {
+  ASSIGN_OR_RETURN(pollux_ioat_device * device, std::move(begun));
+  while (device->state() == POLLUX_IOAT_DEVICE_ATTACHING) {
+    device->Poll().IgnoreError();
+    if (device->state() == POLLUX_IOAT_DEVICE_ATTACHING) Idle();
+  }
+  if (device->state() == POLLUX_IOAT_DEVICE_READY) return device;
+  const Status failure = device->failure();
+  RETURN_IF_ERROR(Detach(*device));
+  return failure;
+}
+
+Result<pollux_ioat_device*> IoatHost::Attach(const std::string& address,
+                                             const pollux_ioat_attach_options& options) {
+  return Await(AttachBegin(address, options));
 }
 
 Result<pollux_ioat_device*> IoatHost::AttachDevice(std::unique_ptr<pci::PciDevice> pci,
                                                    const std::string& address,
                                                    const pollux_ioat_attach_options& options) {
-  auto device = std::make_unique<pollux_ioat_device>(*this, std::move(pci), address, options);
-  if (const Status started = device->Start(); !started.ok()) {
-    device->Stop().IgnoreError();
-    return started;
-  }
-  devices_.push_back(std::move(device));
-  return devices_.back().get();
+  return Await(AttachDeviceBegin(std::move(pci), address, options));
 }
 
 Status IoatHost::Detach(pollux_ioat_device& device) {
-  RETURN_IF_ERROR(device.Stop());
-  std::erase_if(devices_, [&device](const auto& mine) { return mine.get() == &device; });
+  if (device.polling()) return ErrorOfErrno(EDEADLK, "a callback may not wait");
+  RETURN_IF_ERROR(device.Detach());
+  while (device.state() != POLLUX_IOAT_DEVICE_DETACHED) {
+    device.Poll().IgnoreError();
+    if (device.state() != POLLUX_IOAT_DEVICE_DETACHED) Idle();
+  }
+  Release(device);
   return OkStatus();
 }
 

@@ -45,15 +45,28 @@ class IoatHost {
   Status RegisterMemory(std::byte* memory, size_t bytes, int fd, uint64_t fd_offset);
   Status UnregisterMemory(const std::byte* memory);
 
+  // Begin to attach: the device is then polled, and released at last. It may be one that somebody
+  // opened: a test.
+  Result<pollux_ioat_device*> AttachBegin(const std::string& address,
+                                          const pollux_ioat_attach_options& options);
+  Result<pollux_ioat_device*> AttachDeviceBegin(std::unique_ptr<pci::PciDevice> pci,
+                                                const std::string& address,
+                                                const pollux_ioat_attach_options& options);
+  // Detached.
+  void Release(const pollux_ioat_device& device);
+  size_t devices() const { return devices_.size(); }
+
+  // The same, and wait.
   Result<pollux_ioat_device*> Attach(const std::string& address,
                                      const pollux_ioat_attach_options& options);
-  // A device that somebody opened: a test.
   Result<pollux_ioat_device*> AttachDevice(std::unique_ptr<pci::PciDevice> pci,
                                            const std::string& address,
                                            const pollux_ioat_attach_options& options);
   Status Detach(pollux_ioat_device& device);
 
  private:
+  Result<pollux_ioat_device*> Await(Result<pollux_ioat_device*> begun);
+
   Parts parts_;
   std::unique_ptr<RegionRegistry> own_registry_;
   pci::HostFiles files_;

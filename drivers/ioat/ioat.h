@@ -108,22 +108,53 @@ struct pollux_ioat_attach_options {
   uint32_t timeout_ms;  /* Without progress for so long, a channel is reset. 0: 2000. */
 };
 
-/* Attaches what `address` names: a PCI address ("0000:00:04.0", by VFIO), or the path of a
- * vfio-user socket, or of the directory with its socket `cntrl`. Resets every channel and has it
- * execute a first descriptor; waits for that, for a second at most. Errors: -ENODEV no such device,
- * or none that this driver knows, or it does not answer; -EBUSY another driver has it; -EACCES;
- * -EINVAL; -ETIMEDOUT. `options` may be null. */
+enum pollux_ioat_device_state {
+  POLLUX_IOAT_DEVICE_ATTACHING = 1,
+  POLLUX_IOAT_DEVICE_READY,     /* Its channels may be taken. */
+  POLLUX_IOAT_DEVICE_FAILED,    /* A channel did not start. Only detach is left. */
+  POLLUX_IOAT_DEVICE_GONE,      /* Unplugged, or its peer died. The same. */
+  POLLUX_IOAT_DEVICE_DETACHING, /* Its channels are being stopped. */
+  POLLUX_IOAT_DEVICE_DETACHED,
+};
+
+/* Begins to attach what `address` names: a PCI address ("0000:00:04.0", by VFIO), or the path of a
+ * vfio-user socket, or of the directory with its socket `cntrl`. Opens it and reads what it is;
+ * then every channel is reset and executes a first descriptor, which is not waited for: poll the
+ * device until its state is no longer ATTACHING. That takes less than a second, whatever becomes of
+ * it: READY, or FAILED or GONE with pollux_ioat_device_failure(). Either way it ends with a detach.
+ * Other devices may be attached meanwhile. Errors: -ENODEV no such device, or none that this driver
+ * knows, or it does not answer; -EEXIST this host has it already, or is still attaching or
+ * detaching it; -EBUSY another driver has it; -EACCES; -EINVAL; -ENOMEM. `options` may be null. */
+int pollux_ioat_attach_begin(struct pollux_ioat_host* host, const char* address,
+                             const struct pollux_ioat_attach_options* options,
+                             struct pollux_ioat_device** device);
+/* The same, and waits. On error there is nothing to detach; -ETIMEDOUT: a channel did not start. */
 int pollux_ioat_attach(struct pollux_ioat_host* host, const char* address,
                        const struct pollux_ioat_attach_options* options,
                        struct pollux_ioat_device** device);
-/* -EBUSY: a channel has not been returned. Else it is stopped and freed. */
+
+/* Begins to stop the channels: all have been returned, else -EBUSY. Also while it is attached,
+ * which then ends. Poll until DETACHED, for less than a second; then pollux_ioat_release() frees
+ * the device. A second call while one is under way does nothing. What was in flight ends inside
+ * those polls. */
+int pollux_ioat_detach_begin(struct pollux_ioat_device* device);
+/* As pollux_ioat_detach() where it is not DETACHED. */
+void pollux_ioat_release(struct pollux_ioat_device* device);
+/* All three. -EBUSY as above; -EDEADLK inside a callback: it may not wait. */
 int pollux_ioat_detach(struct pollux_ioat_device* device);
 
-/* Looks whether the device is still there. 0, or -ENODEV when it is gone or is to be given back:
- * its channels then end their requests at their next poll. Call it when its descriptor is readable,
- * and once in 100 ms. */
+/* Does what there is to do, and looks whether the device is still there. Call it often while it is
+ * ATTACHING or DETACHING; else when its descriptor is readable, and once in 100 ms. 0, or why it is
+ * FAILED or GONE: the channels of one that is GONE end their requests at their next poll. Never
+ * waits longer than the device takes to answer when a register is read. */
 int pollux_ioat_device_poll(struct pollux_ioat_device* device);
 int pollux_ioat_device_event_fd(const struct pollux_ioat_device* device); /* -1: there is none. */
+
+enum pollux_ioat_device_state pollux_ioat_device_state(const struct pollux_ioat_device* device);
+const char* pollux_ioat_device_state_name(enum pollux_ioat_device_state state); /* "ready" */
+/* Why it is FAILED or GONE: a negative errno, and a sentence that is valid until a function fails;
+ * 0 and "" when it is neither. */
+int pollux_ioat_device_failure(const struct pollux_ioat_device* device, const char** text);
 
 struct pollux_ioat_device_info {
   char address[256];
@@ -143,7 +174,9 @@ const struct pollux_ioat_device_info* pollux_ioat_get_device_info(
 
 /* ================================================================================ Channels */
 
-/* Takes a channel that nobody uses; `index` -1: any. Control thread. -EBUSY; -ENOSPC. */
+/* Takes a channel that nobody uses; `index` -1: any. Control thread. -EBUSY it is in use; -ENOSPC
+ * there is no such channel, or none that is free; -EAGAIN still attaching; -ENODEV it is not READY
+ * for another reason. */
 int pollux_ioat_channel_take(struct pollux_ioat_device* device, int index,
                              struct pollux_ioat_channel** channel);
 /* Nothing is in flight, and its thread does not touch it any more. Control thread. */
@@ -170,8 +203,9 @@ void pollux_ioat_channel_ring(struct pollux_ioat_channel* channel);
 int pollux_ioat_channel_poll(struct pollux_ioat_channel* channel);
 
 /* All three only begin; poll until the state has changed. Not inside on_complete (-EBUSY). -ENXIO:
- * out of service; -EAGAIN: not from this state.
- * Reset: every request in flight ends, with ABORTED where it was not completed before.
+ * out of service; -EAGAIN: not from this state, poll and try again.
+ * Reset: every request in flight ends, with ABORTED where it was not completed before. Also while
+ * another reset, or a suspend, is under way.
  * Suspend: the descriptor under way is finished, the others wait for resume. */
 int pollux_ioat_channel_reset(struct pollux_ioat_channel* channel);
 int pollux_ioat_channel_suspend(struct pollux_ioat_channel* channel);
@@ -282,7 +316,7 @@ struct HostDeleter {
 using Host = std::unique_ptr<pollux_ioat_host, HostDeleter>;
 
 struct DeviceDeleter {
-  void operator()(pollux_ioat_device* device) const { pollux_ioat_detach(device); }
+  void operator()(pollux_ioat_device* device) const { pollux_ioat_release(device); }
 };
 using Device = std::unique_ptr<pollux_ioat_device, DeviceDeleter>;
 
