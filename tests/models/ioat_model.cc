@@ -173,12 +173,12 @@ void IoatModel::OnCommand(Channel& channel, uint8_t command) {
 // CHANCTRL and CHANCMP stay what they were.
 void IoatModel::EndReset(Channel& channel) {
   ++resets_;
-  const uint32_t fail_in = channel.fail_in, fail_with = channel.fail_with;
-  const unsigned number = channel.number;
-  channel = Channel{};
-  channel.number = number;
-  channel.fail_in = fail_in;
-  channel.fail_with = fail_with;
+  Channel next;
+  next.number = channel.number;
+  next.fail_in = channel.fail_in;
+  next.fail_with = channel.fail_with;
+  next.fail_again = channel.fail_again;
+  channel = next;
   Set<uint8_t>(channel, kChancmd, 0);
   Set<uint16_t>(channel, kDmacount, 0);
   Set<uint64_t>(channel, kChainaddr, 0);
@@ -231,6 +231,7 @@ size_t IoatModel::StepChannel(Channel& channel) {
   OnDoorbell(channel);
   if (state(channel) != chansts::kActive) return 0;
   if (channel.fail_in > 0 && --channel.fail_in == 0) {
+    channel.fail_in = channel.fail_again;
     Fail(channel, channel.fail_with);
     return 0;
   }
@@ -261,9 +262,10 @@ size_t IoatModel::StepChannel(Channel& channel) {
   return 1;
 }
 
-void IoatModel::FailDescriptor(unsigned channel, uint32_t nth, uint32_t chanerr) {
+void IoatModel::FailDescriptor(unsigned channel, uint32_t nth, uint32_t chanerr, uint32_t again) {
   channels_[channel].fail_in = nth;
   channels_[channel].fail_with = chanerr;
+  channels_[channel].fail_again = again;
 }
 
 // What CHANSTS tells is the last descriptor that succeeded.

@@ -53,8 +53,9 @@ class IoatModel {
 
   // --- What goes wrong.
 
-  // The nth descriptor of the channel from now on, counted from 1, ends with these bits of CHANERR.
-  void FailDescriptor(unsigned channel, uint32_t nth, uint32_t chanerr);
+  // The nth descriptor of the channel from now on, counted from 1, ends with these bits of CHANERR;
+  // then every one that follows by as many as `again`. 0: none does.
+  void FailDescriptor(unsigned channel, uint32_t nth, uint32_t chanerr, uint32_t again = 0);
   // Writes a status to where the host wants it, true or not.
   void PostStatus(unsigned channel, uint64_t status);
   // Nothing is executed any more; registers still answer.
@@ -87,7 +88,7 @@ class IoatModel {
     uint16_t seen = 0;     // DMACOUNT when it was last looked at.
     uint32_t reset_left = 0;
     bool interrupt_pending = false;
-    uint32_t fail_in = 0, fail_with = 0;
+    uint32_t fail_in = 0, fail_with = 0, fail_again = 0;
   };
   // What becomes of a descriptor: 0, or bits of CHANERR; how many it took, and what follows.
   struct Outcome {

@@ -14,6 +14,8 @@ using vfio_user::RegionInfo;
 
 // A turn of the loop costs more than a step.
 constexpr int kStepsPerPoll = 256;
+// No ring lies there.
+constexpr uint64_t kLie = 0xdead000 | ioat::chansts::kIdle;
 
 }  // namespace
 
@@ -23,19 +25,30 @@ IoatModelServed::IoatModelServed(const IoatModel::Options& options, Loop& loop)
   model_.on_interrupt = [this](unsigned vector) {
     if (server_ != nullptr) server_->Trigger(vfio_user::kMsix, vector);
   };
-  model_.on_error = [this](uint32_t bits) {
-    config_.SetBits(ioat::kChanerrInt, bits);
-    if (fail_every_ != 0) FailEvery(fail_every_, fail_with_);
-  };
+  model_.on_error = [this](uint32_t bits) { config_.SetBits(ioat::kChanerrInt, bits); };
   loop_.AddPoller(*this);
 }
 
 IoatModelServed::~IoatModelServed() { loop_.RemovePoller(*this); }
 
-void IoatModelServed::FailEvery(uint32_t nth, uint32_t chanerr) {
-  fail_every_ = nth;
-  fail_with_ = chanerr;
-  for (unsigned i = 0; i < options_.channels; ++i) model_.FailDescriptor(i, nth, chanerr);
+void IoatModelServed::SetFaults(const Faults& faults) {
+  faults_ = faults;
+  executed_ = 0;
+  model_.stalled = false;
+  const uint32_t first = faults.fail_nth != 0 ? faults.fail_nth : faults.fail_every;
+  for (unsigned i = 0; i < options_.channels; ++i) {
+    model_.FailDescriptor(i, first, faults.chanerr, faults.fail_every);
+  }
+}
+
+// It is as broken as before.
+void IoatModelServed::PowerOn() {
+  model_.PowerOn();
+  const uint64_t executed = executed_;
+  const bool stalled = model_.stalled;
+  SetFaults(faults_);
+  executed_ = executed;
+  model_.stalled = stalled;
 }
 
 RegionInfo IoatModelServed::region(int index) const {
@@ -70,7 +83,7 @@ int IoatModelServed::ReadRegion(int index, uint64_t offset, std::span<std::byte>
 
 int IoatModelServed::WriteRegion(int index, uint64_t offset, std::span<const std::byte> data) {
   if (index == vfio_user::kConfigRegion) {
-    if (config_.Write(static_cast<uint32_t>(offset), data)) model_.PowerOn();
+    if (config_.Write(static_cast<uint32_t>(offset), data)) PowerOn();
     model_.set_bus_master(config_.bus_master());
     return 0;
   }
@@ -83,9 +96,8 @@ int IoatModelServed::WriteRegion(int index, uint64_t offset, std::span<const std
 
 void IoatModelServed::Reset() {
   config_.Reset();
-  model_.PowerOn();
+  PowerOn();
   model_.set_bus_master(false);
-  if (fail_every_ != 0) FailEvery(fail_every_, fail_with_);
 }
 
 void IoatModelServed::OnDmaMapped(const DmaRegion& region) { regions_.push_back(region); }
@@ -106,8 +118,18 @@ std::byte* IoatModelServed::At(uint64_t iova, uint64_t bytes, bool write) {
 }
 
 int IoatModelServed::Poll() {
-  size_t done = 0;
-  for (int i = 0; i < kStepsPerPoll && model_.busy(); ++i) done += model_.Step();
+  uint64_t done = 0;
+  for (int i = 0; i < kStepsPerPoll && model_.busy(); ++i) {
+    const uint64_t before = executed_ + done;
+    done += model_.Step();
+    const auto reaches = [before, now = executed_ + done](uint64_t count) {
+      return count != 0 && before < count && now >= count;
+    };
+    if (reaches(faults_.stall_after)) model_.stalled = true;
+    if (!reaches(faults_.lie_after)) continue;
+    for (unsigned c = 0; c < options_.channels; ++c) model_.PostStatus(c, kLie);
+  }
+  executed_ += done;
   return static_cast<int>(done);
 }
 

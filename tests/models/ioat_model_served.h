@@ -22,8 +22,17 @@ class IoatModelServed final : public vfio_user::ServedDevice, private Poller, pr
   void set_server(vfio_user::Server* server) { server_ = server; }
 
   IoatModel& model() { return model_; }
+  // What goes wrong, counted from now, and from when a client comes. 0: never.
+  struct Faults {
+    uint32_t fail_nth = 0, fail_every = 0;  // Descriptors of each channel,
+    uint32_t chanerr = ioat::chanerr::kReadData;
+    uint64_t stall_after = 0, lie_after = 0;  // and of all channels together.
+  };
+  void SetFaults(const Faults& faults);
   // Every nth descriptor fails in this way; 0: none does.
-  void FailEvery(uint32_t nth, uint32_t chanerr);
+  void FailEvery(uint32_t nth, uint32_t chanerr) {
+    SetFaults({.fail_every = nth, .chanerr = chanerr});
+  }
 
   // --- vfio_user::ServedDevice.
   vfio_user::RegionInfo region(int index) const override;
@@ -33,8 +42,11 @@ class IoatModelServed final : public vfio_user::ServedDevice, private Poller, pr
   void Reset() override;
   void OnDmaMapped(const vfio_user::DmaRegion& region) override;
   Task<void> OnDmaUnmapping(vfio_user::DmaRegion region) override;
+  void OnClientConnected() override { SetFaults(faults_); }
 
  private:
+  void PowerOn();
+
   // --- Poller.
   const char* name() const override { return "ioat_model"; }
   int Poll() override;
@@ -49,7 +61,8 @@ class IoatModelServed final : public vfio_user::ServedDevice, private Poller, pr
   std::vector<vfio_user::DmaRegion> regions_;
   IoatModel model_;
   PciConfig config_;
-  uint32_t fail_every_ = 0, fail_with_ = 0;
+  Faults faults_;
+  uint64_t executed_ = 0;  // Since the faults were set.
 };
 
 }  // namespace pollux::models
