@@ -1,17 +1,9 @@
 #include "core/accel/accel_channel.h"
 
-#include <cstring>
-
-#include "core/accel/accel_on_cpu.h"
 #include "core/check.h"
 
 namespace pollux {
 namespace {
-
-// One writer: no need for an atomic addition.
-void Add(std::atomic<uint64_t>& counter, uint64_t n) {
-  counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
-}
 
 bool SamePieces(std::span<const iovec> a, std::span<const iovec> b) {
   if (a.size() != b.size()) return false;
@@ -31,24 +23,6 @@ bool IsCrcOfCopy(const AccelOperation& copy, const AccelOperation& crc) {
 
 AccelChannel::~AccelChannel() {
   CHECK(counters_.operations_outstanding.load() == 0, "an accel channel died while it is used");
-}
-
-// The common case, in few instructions: a copy from one piece to another.
-bool AccelChannel::Submit(AccelOperation& first) {
-  if (first.opcode != AccelOpcode::kCopy || assigned_[Index(AccelOpcode::kCopy)] != nullptr ||
-      first.then != nullptr || first.source.size() != 1 || first.destination.size() != 1) {
-    return SubmitOther(first);
-  }
-  const iovec from = first.source[0];
-  const iovec to = first.destination[0];
-  if (from.iov_len != to.iov_len || from.iov_len == 0 ||
-      AreOverlapping(from.iov_base, to.iov_base, from.iov_len)) {
-    return SubmitOther(first);
-  }
-  memcpy(to.iov_base, from.iov_base, from.iov_len);
-  first.status = AccelStatus::kSuccess;
-  CountPlain(AccelOpcode::kCopy, from.iov_len);
-  return true;
 }
 
 bool AccelChannel::SubmitOther(AccelOperation& first) {
@@ -125,12 +99,6 @@ void AccelChannel::EndChain(const AccelOperation& last) {
       1);
 }
 
-void AccelChannel::CountPlain(AccelOpcode opcode, uint64_t bytes) {
-  AccelCounters::PerOpcode& counters = counters_.operations[Index(opcode)][0];
-  Add(counters.executed, 1);
-  Add(counters.bytes, bytes);
-}
-
 void AccelChannel::Count(const AccelOperation& operation, uint8_t slot) {
   AccelCounters::PerOpcode& counters = counters_.operations[Index(operation.opcode)][slot];
   if (operation.status == AccelStatus::kSuccess) {
@@ -146,7 +114,7 @@ void AccelModuleChannel::Complete(AccelOperation& operation, AccelStatus status)
 }
 
 void AccelModuleChannel::GiveBack(AccelOperation& operation) {
-  Add(channel_.counters_.given_back, 1);
+  AccelChannel::Add(channel_.counters_.given_back, 1);
   channel_.OnModuleEnd(operation, ExecuteOnCpu(operation), 0);
 }
 

@@ -20,11 +20,10 @@ AccelStatus ExecuteOnCpu(AccelOperation& operation);
 // Both lists have the same length. Returns the CRC of what is copied, behind `before`.
 uint32_t CopyPiecesCrc32c(std::span<const iovec> to, std::span<const iovec> from, uint32_t before);
 
-// Two pieces of the same length.
-inline bool AreOverlapping(const void* a, const void* b, size_t bytes) {
-  const auto x = reinterpret_cast<uintptr_t>(a);
-  const auto y = reinterpret_cast<uintptr_t>(b);
-  return x - y < bytes || y - x < bytes;
+// Whether two pieces of the same length, of one byte at least, have nothing in common.
+inline bool AreApart(const void* a, const void* b, size_t bytes) {
+  const uintptr_t distance = reinterpret_cast<uintptr_t>(a) - reinterpret_cast<uintptr_t>(b);
+  return distance + bytes - 1 >= 2 * bytes - 1;
 }
 
 }  // namespace pollux

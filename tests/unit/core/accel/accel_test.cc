@@ -269,6 +269,9 @@ TEST_F(AccelProtectionTest, HalfBlocksAreRefused) {
 }
 
 TEST_F(AccelTest, NothingAtAllSucceeds) {
+  TestOperation nowhere(AccelOpcode::kCopy);
+  EXPECT_TRUE(Submit(nowhere.To({{nullptr, 0}}).From({{nullptr, 0}})));
+  EXPECT_EQ(nowhere.status, AccelStatus::kSuccess);
   for (int i = 0; i < kAccelOpcodeCount; ++i) {
     const auto opcode = static_cast<AccelOpcode>(i);
     if (opcode == AccelOpcode::kXor || opcode >= AccelOpcode::kDifVerify) continue;
@@ -303,6 +306,12 @@ TEST_F(AccelTest, WhatContradictsItselfIsRefusedBeforeAByteIsTouched) {
 }
 
 TEST_F(AccelTest, PiecesThatTouchDoNotOverlap) {
+  for (const size_t at : {size_t{0}, size_t{1}, size_t{9}, size_t{10}, size_t{11}, size_t{19},
+                          size_t{20}, size_t{21}}) {
+    TestOperation near(AccelOpcode::kCopy);
+    EXPECT_TRUE(Submit(near.To({{&to_[at], 10}}).From({{&to_[10], 10}})));
+    EXPECT_EQ(near.status == AccelStatus::kSuccess, at == 0 || at >= 20) << at;
+  }
   TestOperation copy(AccelOpcode::kCopy);
   copy.To({{&from_[0], 10}, {&from_[30], 10}}).From({{&from_[10], 20}});
   EXPECT_TRUE(Submit(copy));
