@@ -252,6 +252,7 @@ Task<Status> Appliance::StartDataPlane() {
 
   ASSIGN_OR_CO_RETURN(file_disk_buffers_, MakeFileDiskBuffers(*memory_, reactors_->size()));
   ASSIGN_OR_CO_RETURN(nvme_disk_buffers_, MakeNvmeDiskBuffers(*memory_, reactors_->size()));
+  accel_ = std::make_unique<Accel>(*reactors_);
   devices_ = std::make_unique<DeviceRegistry>(*reactors_);
   devices_->AddObserver(notifications_);
   handlers_->Observe(*devices_);
@@ -384,6 +385,7 @@ Task<void> Appliance::Stop() {
   nvmf_.reset();
   iscsi_.reset();
   devices_.reset();
+  accel_.reset();
   if (reactors_ != nullptr) {
     for (size_t i = 0; i < rings_.size(); ++i) {
       auto end = [this, i] { rings_[i].reset(); };

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "core/accel/accel.h"
 #include "core/block/device_registry.h"
 #include "core/event.h"
 #include "core/loop.h"
@@ -57,6 +58,7 @@ class Appliance {
   rpc::Dispatcher& dispatcher() { return *dispatcher_; }
   Memory& memory() { return *memory_; }
   Reactors& reactors() { return *reactors_; }
+  Accel& accel() { return *accel_; }
   RegionRegistry& regions() { return regions_; }
   DeviceRegistry& devices() { return *devices_; }
   Notifications& notifications() { return notifications_; }
@@ -122,6 +124,7 @@ class Appliance {
   std::vector<std::unique_ptr<ReactorRing>> rings_;
   std::unique_ptr<ReactorBuffers> file_disk_buffers_;
   std::unique_ptr<ReactorBuffers> nvme_disk_buffers_;
+  std::unique_ptr<Accel> accel_;
   std::unique_ptr<DeviceRegistry> devices_;
   Notifications notifications_;
   std::unique_ptr<NvmeControllers> nvme_;

@@ -75,7 +75,7 @@ Task<Result<v1::BdevMallocCreateResponse>> DiskHandlers::MallocCreate(
   options.numa_id = request.numa_id();
   options.huge = appliance_.memory().usage().hugepages;
   ASSIGN_OR_CO_RETURN(std::unique_ptr<BlockDevice> device,
-                      MakeMemoryDisk(std::move(options), appliance_.regions()));
+                      MakeMemoryDisk(std::move(options), appliance_.regions(), appliance_.accel()));
   CO_RETURN_IF_ERROR((co_await appliance_.devices().Register(std::move(device))).status());
   Save(request.name(), "bdev_malloc_create", request);
   co_return Named<v1::BdevMallocCreateResponse>(request.name());

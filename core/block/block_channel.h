@@ -90,6 +90,8 @@ class BlockChannel {
   virtual bool TryAbort(IoRequest& target) { return static_cast<void>(target), false; }
 
   void Complete(IoRequest& request, IoStatus status);
+  // The one that executes a request: the pointer need not be kept beside it.
+  static BlockChannel& ChannelOf(const IoRequest& request) { return *request.channel_; }
 
  private:
   friend class BlockDevice;

@@ -58,8 +58,9 @@ class SharedPages {
   size_t bytes() const { return bytes_; }
   bool huge() const { return huge_; }
 
-  // Makes the bytes zero, giving whole pages back where that is worth it. Any thread.
-  void Zero(uint64_t offset, uint64_t bytes);
+  // Makes the bytes zero by giving whole pages back, where that can be done and is worth it.
+  // Otherwise nothing is done, and false. Any thread.
+  bool TryPunch(uint64_t offset, uint64_t bytes);
 
  private:
   SharedPages(std::byte* address, size_t bytes, int fd, bool huge, RegionRegistry& registry);

@@ -94,7 +94,7 @@ SharedPages::~SharedPages() {
   close(fd_);
 }
 
-void SharedPages::Zero(uint64_t offset, uint64_t bytes) {
+bool SharedPages::TryPunch(uint64_t offset, uint64_t bytes) {
   CHECK(offset <= bytes_ && bytes <= bytes_ - offset);
   const uint64_t end = offset + bytes;
   const uint64_t first_page = RoundUp(offset, kOrdinaryPage);
@@ -105,12 +105,10 @@ void SharedPages::Zero(uint64_t offset, uint64_t bytes) {
       !huge_ && bytes >= kPunchBytesMin && !registry_.pages_are_pinned() &&
       fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(first_page),
                 static_cast<off_t>(last_page - first_page)) == 0;
-  if (!punch) {
-    memset(address_ + offset, 0, bytes);
-    return;
-  }
+  if (!punch) return false;
   memset(address_ + offset, 0, first_page - offset);
   memset(address_ + last_page, 0, end - last_page);
+  return true;
 }
 
 }  // namespace pollux

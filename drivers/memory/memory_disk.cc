@@ -22,25 +22,104 @@ struct Layout {
 
 class MemoryChannel final : public BlockChannel {
  public:
-  MemoryChannel(BlockDevice& device, Reactor& reactor, SharedPages& pages, const Layout& layout)
-      : BlockChannel(device, reactor), pages_(pages), layout_(layout) {}
+  MemoryChannel(BlockDevice& device, Reactor& reactor, SharedPages& pages, const Layout& layout,
+                AccelChannel& accel)
+      : BlockChannel(device, reactor), pages_(pages), layout_(layout), accel_(accel) {}
 
  private:
-  void DoSubmit(IoRequest& request) override { Complete(request, Execute(request)); }
+  // A request while its bytes are moved, in its device area. The metadata follows when it ends: it
+  // is short.
+  class Move final : public AccelOperation {
+   public:
+    Move(MemoryChannel& channel, IoRequest& request)
+        : blocks_{channel.BlockAt(request.lba), request.blocks * channel.layout_.block_bytes},
+          request_(request) {
+      switch (request.type) {
+        case IoType::kRead:
+          opcode = AccelOpcode::kCopy;
+          source = {&blocks_, 1};
+          destination = request.data;
+          return;
+        case IoType::kWrite:
+          opcode = AccelOpcode::kCopy;
+          source = request.data;
+          destination = {&blocks_, 1};
+          return;
+        case IoType::kCompare:
+          opcode = AccelOpcode::kCompare;
+          source = {&blocks_, 1};
+          other = request.data;
+          return;
+        default:
+          opcode = AccelOpcode::kFill;
+          destination = {&blocks_, 1};
+          pattern = 0;
+      }
+    }
+    void OnComplete() override {
+      IoRequest& request = request_;
+      auto& channel = static_cast<MemoryChannel&>(ChannelOf(request));
+      const IoStatus outcome = channel.Outcome(request, *this);
+      this->~Move();
+      channel.Complete(request, outcome);
+    }
 
-  IoStatus Execute(IoRequest& request) {
+   private:
+    iovec blocks_;
+    IoRequest& request_;
+  };
+  static_assert(sizeof(Move) <= IoRequest::kDeviceAreaBytes);
+
+  void DoSubmit(IoRequest& request) override {
     switch (request.type) {
       case IoType::kRead:
-        return Read(request);
       case IoType::kWrite:
-        return Write(request);
+      case IoType::kCompare:
+        return Start(request);
       case IoType::kUnmap:
       case IoType::kWriteZeroes:
-        return Zero(request);
-      case IoType::kCompare:
-        return Compare(request);
+        if (!pages_.TryPunch(request.lba * layout_.block_bytes,
+                             request.blocks * layout_.block_bytes)) {
+          return Start(request);
+        }
+        ZeroMetadata(request);
+        return Complete(request, IoStatus::kSuccess);
       default:
-        return IoStatus::kNotSupported;
+        return Complete(request, IoStatus::kNotSupported);
+    }
+  }
+
+  void Start(IoRequest& request) {
+    Move* const move = new (request.device_area) Move(*this, request);
+    if (accel_.Submit(*move)) move->OnComplete();
+  }
+
+  // What became of the data, and then of the metadata, where it is separate.
+  IoStatus Outcome(IoRequest& request, const AccelOperation& move) {
+    if (move.status == AccelStatus::kMiscompare) {
+      request.miscompare_offset = move.mismatch_offset;
+      return IoStatus::kMiscompare;
+    }
+    if (move.status != AccelStatus::kSuccess) return IoStatus::kInternalError;
+    if (layout_.metadata_bytes == 0) return IoStatus::kSuccess;
+    const size_t bytes = request.blocks * layout_.metadata_bytes;
+    std::byte* const metadata = MetadataOf(request.lba);
+    switch (request.type) {
+      case IoType::kRead:
+        if (request.metadata != nullptr) memcpy(request.metadata, metadata, bytes);
+        return IoStatus::kSuccess;
+      case IoType::kWrite:
+        if (request.metadata != nullptr) memcpy(metadata, request.metadata, bytes);
+        return IoStatus::kSuccess;
+      case IoType::kCompare:
+        if (request.metadata == nullptr || memcmp(metadata, request.metadata, bytes) == 0) {
+          return IoStatus::kSuccess;
+        }
+        request.miscompare_offset = request.blocks * layout_.block_bytes;
+        return IoStatus::kMiscompare;
+      default:
+        ZeroMetadata(request);
+        return IoStatus::kSuccess;
     }
   }
 
@@ -50,59 +129,10 @@ class MemoryChannel final : public BlockChannel {
   }
   std::byte* MetadataOf(uint64_t lba) const { return pages_.address() + MetadataOffset(lba); }
 
-  IoStatus Read(const IoRequest& request) {
-    const std::byte* from = BlockAt(request.lba);
-    for (const iovec& part : request.data) {
-      if (part.iov_len == 0) continue;  // It may be null.
-      memcpy(part.iov_base, from, part.iov_len);
-      from += part.iov_len;
-    }
-    if (request.metadata != nullptr) {
-      memcpy(request.metadata, MetadataOf(request.lba), request.blocks * layout_.metadata_bytes);
-    }
-    return IoStatus::kSuccess;
-  }
-
-  IoStatus Write(const IoRequest& request) {
-    std::byte* to = BlockAt(request.lba);
-    for (const iovec& part : request.data) {
-      if (part.iov_len == 0) continue;
-      memcpy(to, part.iov_base, part.iov_len);
-      to += part.iov_len;
-    }
-    if (request.metadata != nullptr) {
-      memcpy(MetadataOf(request.lba), request.metadata, request.blocks * layout_.metadata_bytes);
-    }
-    return IoStatus::kSuccess;
-  }
-
-  IoStatus Zero(const IoRequest& request) {
-    pages_.Zero(request.lba * layout_.block_bytes, request.blocks * layout_.block_bytes);
-    if (layout_.metadata_bytes > 0) {
-      pages_.Zero(MetadataOffset(request.lba), request.blocks * layout_.metadata_bytes);
-    }
-    return IoStatus::kSuccess;
-  }
-
-  IoStatus Compare(IoRequest& request) {
-    const std::byte* const begin = BlockAt(request.lba);
-    const std::byte* at = begin;
-    for (const iovec& part : request.data) {
-      if (part.iov_len == 0) continue;
-      const auto* expected = static_cast<const std::byte*>(part.iov_base);
-      if (memcmp(at, expected, part.iov_len) != 0) {
-        const auto [found, want] = std::mismatch(at, at + part.iov_len, expected);
-        request.miscompare_offset = static_cast<uint64_t>(found - begin);
-        return IoStatus::kMiscompare;
-      }
-      at += part.iov_len;
-    }
-    if (request.metadata != nullptr && memcmp(MetadataOf(request.lba), request.metadata,
-                                              request.blocks * layout_.metadata_bytes) != 0) {
-      request.miscompare_offset = static_cast<uint64_t>(at - begin);
-      return IoStatus::kMiscompare;
-    }
-    return IoStatus::kSuccess;
+  void ZeroMetadata(const IoRequest& request) {
+    const size_t bytes = request.blocks * layout_.metadata_bytes;
+    if (bytes == 0 || pages_.TryPunch(MetadataOffset(request.lba), bytes)) return;
+    memset(MetadataOf(request.lba), 0, bytes);
   }
 
   bool DoLend(Loan& loan) override {
@@ -115,13 +145,15 @@ class MemoryChannel final : public BlockChannel {
 
   SharedPages& pages_;
   const Layout layout_;
+  AccelChannel& accel_;
 };
 
 class MemoryDisk final : public BlockDevice {
  public:
   MemoryDisk(const MemoryDiskOptions& options, const Geometry& geometry, Uuid uuid,
-             std::unique_ptr<SharedPages> pages)
+             std::unique_ptr<SharedPages> pages, Accel& accel)
       : BlockDevice(options.name, kMemoryDiskProduct, geometry, uuid),
+        accel_(accel),
         pages_(std::move(pages)),
         layout_{.block_bytes = geometry.data_block_bytes(),
                 .metadata_bytes = geometry.metadata_interleaved ? 0 : geometry.metadata_bytes,
@@ -138,9 +170,11 @@ class MemoryDisk final : public BlockDevice {
 
  private:
   Result<std::unique_ptr<BlockChannel>> MakeChannel(Reactor& reactor) override {
-    return std::make_unique<MemoryChannel>(*this, reactor, *pages_, layout_);
+    return std::make_unique<MemoryChannel>(*this, reactor, *pages_, layout_,
+                                           accel_.channel(reactor));
   }
 
+  Accel& accel_;
   const std::unique_ptr<SharedPages> pages_;
   const Layout layout_;
 };
@@ -148,7 +182,7 @@ class MemoryDisk final : public BlockDevice {
 }  // namespace
 
 Result<std::unique_ptr<BlockDevice>> MakeMemoryDisk(MemoryDiskOptions options,
-                                                    RegionRegistry& registry) {
+                                                    RegionRegistry& registry, Accel& accel) {
   const DiskFormat format{.name = options.name,
                           .block_size = options.block_size,
                           .num_blocks = options.num_blocks,
@@ -167,7 +201,7 @@ Result<std::unique_ptr<BlockDevice>> MakeMemoryDisk(MemoryDiskOptions options,
   ASSIGN_OR_RETURN(
       std::unique_ptr<SharedPages> pages,
       SharedPages::Map(absl::StrFormat("bdev %s", options.name), bytes, options.huge, registry));
-  return std::make_unique<MemoryDisk>(options, geometry, uuid, std::move(pages));
+  return std::make_unique<MemoryDisk>(options, geometry, uuid, std::move(pages), accel);
 }
 
 }  // namespace pollux

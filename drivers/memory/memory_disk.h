@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "core/accel/accel.h"
 #include "core/block/block_device.h"
 #include "core/memory/region_registry.h"
 #include "core/status.h"
@@ -33,8 +34,8 @@ inline constexpr char kMemoryDiskProduct[] = "Malloc disk";
 
 // A disk in memory of its own: zero when made, gone when deleted. It lends its pages, so that
 // targets send from them and receive into them.
-// EINVAL names the parameter; ENOMEM says what was wanted and what is free.
+// The accel layer, which outlives it, moves what is not lent. EINVAL names the parameter; ENOMEM says what was wanted and what is free.
 Result<std::unique_ptr<BlockDevice>> MakeMemoryDisk(MemoryDiskOptions options,
-                                                    RegionRegistry& registry);
+                                                    RegionRegistry& registry, Accel& accel);
 
 }  // namespace pollux

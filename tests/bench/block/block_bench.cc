@@ -74,12 +74,13 @@ class Io final : public IoRequest {
   }
 }
 
-Result<std::unique_ptr<BlockDevice>> MakeDisk(const std::string& kind, RegionRegistry& regions) {
+Result<std::unique_ptr<BlockDevice>> MakeDisk(const std::string& kind, RegionRegistry& regions,
+                                              Accel& accel) {
   if (kind == "null") {
     return MakeNullDisk({.name = "disk", .block_size = kBlockBytes, .num_blocks = kBlocks});
   }
-  return MakeMemoryDisk({.name = "disk", .block_size = kBlockBytes, .num_blocks = kBlocks},
-                        regions);
+  return MakeMemoryDisk({.name = "disk", .block_size = kBlockBytes, .num_blocks = kBlocks}, regions,
+                        accel);
 }
 
 int Main(const std::string& kind, const std::string& type, uint64_t count) {
@@ -87,6 +88,7 @@ int Main(const std::string& kind, const std::string& type, uint64_t count) {
   auto reactors = *Reactors::MakeStill({.cores = {0}}, clock);
   Loop control({.name = "control"}, clock, *MakeEpollWaiter());
   RegionRegistry regions;
+  Accel accel(*reactors);
   DeviceRegistry devices(*reactors);
   const auto run = [&](auto task) {
     struct Starter final : Message {
@@ -102,7 +104,7 @@ int Main(const std::string& kind, const std::string& type, uint64_t count) {
     return task.TakeResult();
   };
 
-  BlockDevice* disk = *run(devices.Register(*MakeDisk(kind, regions)));
+  BlockDevice* disk = *run(devices.Register(*MakeDisk(kind, regions, accel)));
   Load load{.channel = disk->channel(0)};
   load.type = type == "write" ? IoType::kWrite : IoType::kRead;
   const uint64_t begin = clock.NowNs();

@@ -117,6 +117,7 @@ int Main(const std::string& type, uint64_t count) {
   Reactor& reactor = (*reactors)[0];
   Loop control({.name = "control"}, clock, *MakeEpollWaiter());
   RegionRegistry regions;
+  Accel accel(*reactors);
   DeviceRegistry devices(*reactors);
   struct Step final : Message {
     explicit Step(const std::function<void()>& s) : step(s) {}
@@ -146,7 +147,7 @@ int Main(const std::string& type, uint64_t count) {
   options.name = "disk";
   options.block_size = kBytes;
   options.num_blocks = kBlocks;
-  BlockDevice* const disk = *run(devices.Register(*MakeMemoryDisk(options, regions)));
+  BlockDevice* const disk = *run(devices.Register(*MakeMemoryDisk(options, regions, accel)));
 
   std::vector<std::byte> small_memory(kDepth * Worker::kSmallBufferBytes);
   BufferPool small(small_memory.data(), Worker::kSmallBufferBytes, kDepth);

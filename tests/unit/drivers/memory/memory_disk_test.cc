@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include "core/accel/error_module.h"
 #include "tests/unit/block_world.h"
 
 namespace pollux {
@@ -23,12 +24,12 @@ class MemoryDiskTest : public testing::Test {
     return {.name = "Malloc0", .block_size = 512, .num_blocks = 2048};
   }
   BlockDevice* Make(MemoryDiskOptions options = Options()) {
-    auto disk = MakeMemoryDisk(std::move(options), regions_);
+    auto disk = MakeMemoryDisk(std::move(options), regions_, accel_);
     EXPECT_TRUE(disk.ok()) << disk.status();
     return *world_.Run(world_.devices.Register(*std::move(disk)));
   }
   ErrorDetail RefusalOf(MemoryDiskOptions options) {
-    auto disk = MakeMemoryDisk(std::move(options), regions_);
+    auto disk = MakeMemoryDisk(std::move(options), regions_, accel_);
     EXPECT_FALSE(disk.ok());
     EXPECT_TRUE(regions_.regions().empty());
     return DetailOf(disk.status());
@@ -43,6 +44,7 @@ class MemoryDiskTest : public testing::Test {
 
   BlockWorld world_;
   RegionRegistry regions_;
+  Accel accel_{*world_.reactors};
 };
 
 TEST_F(MemoryDiskTest, ReadsBackWhatWasWrittenThroughAnyReactor) {
@@ -110,6 +112,62 @@ TEST_F(MemoryDiskTest, ComparesAndWrites) {
   EXPECT_EQ(read.buffer[511], std::byte{0x33});
   EXPECT_EQ(Do(disk, caw, 1), IoStatus::kMiscompare);
   EXPECT_EQ(caw.miscompare_offset, 0u);
+}
+
+// The accel layer's module "error" moves the bytes, a stage later than the CPU would.
+class MovedMemoryDiskTest : public MemoryDiskTest {
+ protected:
+  MovedMemoryDiskTest() {
+    accel_.Add(error_, Accel::Use::kWhenAssigned);
+    for (const AccelOpcode opcode :
+         {AccelOpcode::kCopy, AccelOpcode::kFill, AccelOpcode::kCompare}) {
+      EXPECT_TRUE(world_.Run(accel_.Assign(opcode, "error")).ok());
+    }
+  }
+  void Fail(AccelOpcode opcode) {
+    world_.Run(error_.Inject(opcode, {.fault = ErrorModule::Fault::kFailure, .count = 1}));
+  }
+  ErrorModule error_{accel_, *world_.reactors};
+};
+
+TEST_F(MovedMemoryDiskTest, BytesAndMetadataComeAndGo) {
+  MemoryDiskOptions options = Options();
+  options.md_size = 8;
+  BlockDevice* disk = Make(std::move(options));
+  std::vector<std::byte> written(3 * 8, std::byte{0x77}), found(3 * 8);
+  TestIo write(IoType::kWrite, 5, 3, 1536, 0x5a), read(IoType::kRead, 5, 3, 1536),
+      compare(IoType::kCompare, 5, 3, 1536, 0x5a), zero(IoType::kWriteZeroes, 6, 1);
+  write.metadata = compare.metadata = written.data();
+  read.metadata = found.data();
+  EXPECT_EQ(Do(disk, write), IoStatus::kSuccess);
+  EXPECT_EQ(Do(disk, compare), IoStatus::kSuccess);
+  EXPECT_EQ(Do(disk, read, 1), IoStatus::kSuccess);
+  EXPECT_EQ(read.buffer, write.buffer);
+  EXPECT_EQ(found, written);
+  EXPECT_EQ(Do(disk, zero), IoStatus::kSuccess);
+  EXPECT_EQ(Do(disk, read), IoStatus::kSuccess);
+  EXPECT_EQ(read.buffer[511], std::byte{0x5a});
+  EXPECT_EQ(read.buffer[512], std::byte{0});
+  EXPECT_EQ(found[7], std::byte{0x77});
+  EXPECT_EQ(found[8], std::byte{0});
+  EXPECT_EQ(Do(disk, compare), IoStatus::kMiscompare);
+  EXPECT_EQ(compare.miscompare_offset, 512u);
+}
+
+TEST_F(MovedMemoryDiskTest, WhatIsNotMovedIsNotASuccess) {
+  BlockDevice* disk = Make();
+  TestIo write(IoType::kWrite, 5, 3, 1536, 0x5a), read(IoType::kRead, 5, 3, 1536),
+      zero(IoType::kWriteZeroes, 5, 3), compare(IoType::kCompare, 5, 3, 1536, 0x5a);
+  EXPECT_EQ(Do(disk, write), IoStatus::kSuccess);
+  Fail(AccelOpcode::kCopy);
+  EXPECT_EQ(Do(disk, read), IoStatus::kInternalError);
+  Fail(AccelOpcode::kCopy);
+  EXPECT_EQ(Do(disk, write), IoStatus::kInternalError);
+  Fail(AccelOpcode::kFill);
+  EXPECT_EQ(Do(disk, zero), IoStatus::kInternalError);
+  Fail(AccelOpcode::kCompare);
+  EXPECT_EQ(Do(disk, compare), IoStatus::kInternalError);
+  EXPECT_EQ(Do(disk, compare), IoStatus::kSuccess);
 }
 
 TEST_F(MemoryDiskTest, FlushHasNothingToDo) {

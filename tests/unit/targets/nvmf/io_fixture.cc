@@ -278,7 +278,7 @@ BlockDevice& IoTest::AddMemoryDisk(uint32_t nsid, uint64_t blocks, uint32_t bloc
   options.name = absl::StrFormat("disk%d", nsid);
   options.block_size = block_bytes;
   options.num_blocks = blocks;
-  return Add(nsid, *MakeMemoryDisk(options, regions_));
+  return Add(nsid, *MakeMemoryDisk(options, regions_, accel_));
 }
 
 OddDisk& IoTest::AddOddDisk(uint32_t nsid, OddDisk::Options options) {

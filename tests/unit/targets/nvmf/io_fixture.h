@@ -185,6 +185,7 @@ class IoTest : public testing::Test {
 
   testing_world::BlockWorld world_{1};
   RegionRegistry regions_;
+  Accel accel_{*world_.reactors};
   std::vector<std::byte> small_memory_, large_memory_;
   std::unique_ptr<BufferPool> small_, large_;
   FakeControlSide control_side_;

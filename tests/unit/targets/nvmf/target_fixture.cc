@@ -75,7 +75,7 @@ Status TargetTest::Listen(const std::string& nqn, const std::string& port,
 
 void TargetTest::AddDisk(const std::string& name, uint64_t blocks) {
   Result<std::unique_ptr<BlockDevice>> made =
-      MakeMemoryDisk({.name = name, .block_size = 512, .num_blocks = blocks}, regions_);
+      MakeMemoryDisk({.name = name, .block_size = 512, .num_blocks = blocks}, regions_, accel_);
   ASSERT_TRUE(made.ok()) << made.status().message();
   ASSERT_TRUE(Run(world_.devices.Register(*std::move(made))).ok());
 }

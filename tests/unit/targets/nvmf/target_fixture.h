@@ -134,6 +134,7 @@ class TargetTest : public testing::Test {
 
   testing_world::BlockWorld world_{2};
   RegionRegistry regions_;
+  Accel accel_{*world_.reactors};
   testing_world::PlainMemory memory_;
   PaperTransport* transport_ = nullptr;
   std::unique_ptr<NvmfTarget> target_;
