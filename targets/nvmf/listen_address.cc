@@ -69,8 +69,8 @@ ListenAddress AddressOf(const std::string& trtype, const std::string& host,
 
 std::string ToString(const ListenAddress& address) {
   const bool bracketed = address.traddr.find(':') != std::string::npos;
-  return absl::StrFormat(bracketed ? "%s [%s]:%s" : "%s %s:%s", address.trtype, address.traddr,
-                         address.trsvcid);
+  const std::string host = bracketed ? "[" + address.traddr + "]" : address.traddr;
+  return absl::StrFormat("%s %s:%s", address.trtype, host, address.trsvcid);
 }
 
 }  // namespace pollux::nvmf
