@@ -21,7 +21,7 @@ struct GroupDescriptor {
   Le64 chgcnt;
   uint8_t state;  // Bits 3:0.
   uint8_t reserved[15];
-  // Then nnsids numbers of namespaces, of which we ask for none.
+  // Then nnsids numbers of namespaces, unless only groups were asked for.
 };
 static_assert(sizeof(GroupDescriptor) == 32);
 
@@ -52,18 +52,18 @@ const T* At(std::span<const std::byte> page, uint64_t offset) {
 
 }  // namespace
 
-size_t AnaLogBytes(uint32_t groups) {
-  return sizeof(LogHeader) + std::min(groups, kGroupsMax) * sizeof(GroupDescriptor);
+size_t AnaLogBytes(uint32_t groups, uint32_t namespaces) {
+  return sizeof(LogHeader) + std::min(groups, kGroupsMax) * sizeof(GroupDescriptor) +
+         namespaces * sizeof(Le32);
 }
 
-std::map<uint32_t, NvmeAccess> ParseAnaLog(std::span<const std::byte> page, uint32_t group_max,
-                                           std::string& complaint) {
+AnaLog ParseAnaLog(std::span<const std::byte> page, uint32_t group_max, std::string& complaint) {
   complaint.clear();
-  std::map<uint32_t, NvmeAccess> groups;
+  AnaLog log;
   const LogHeader* header = At<LogHeader>(page, 0);
   if (header == nullptr) {
     complaint = "it is cut off";
-    return groups;
+    return log;
   }
   uint64_t offset = sizeof(LogHeader);
   for (uint32_t i = 0; i < header->ngrps; ++i) {
@@ -71,20 +71,32 @@ std::map<uint32_t, NvmeAccess> ParseAnaLog(std::span<const std::byte> page, uint
     if (group == nullptr) {
       complaint = absl::StrFormat("descriptor %d of %d does not fit", i + 1,
                                   static_cast<uint32_t>(header->ngrps));
-      return groups;
+      return log;
     }
     const uint32_t id = group->anagid;
     const std::optional<NvmeAccess> access = AccessOf(group->state);
+    bool known = false;
     if (id == 0 || id > group_max) {
       complaint = absl::StrFormat("there is no group %d", id);
     } else if (!access.has_value()) {
       complaint = absl::StrFormat("group %d has the state %d", id, group->state & 0xf);
-    } else if (!groups.emplace(id, *access).second) {
+    } else if (!log.groups.emplace(id, *access).second) {
       complaint = absl::StrFormat("group %d is there twice", id);
+    } else {
+      known = true;
     }
-    offset += sizeof(GroupDescriptor) + uint64_t{group->nnsids} * sizeof(Le32);
+    offset += sizeof(GroupDescriptor);
+    for (uint32_t n = 0; n < group->nnsids; ++n, offset += sizeof(Le32)) {
+      const Le32* nsid = At<Le32>(page, offset);
+      if (nsid == nullptr) {
+        complaint = absl::StrFormat("the namespaces of group %d do not fit", id);
+        return log;
+      }
+      if (!known || log.group_of.emplace(*nsid, id).second) continue;
+      complaint = absl::StrFormat("namespace %d is in two groups", static_cast<uint32_t>(*nsid));
+    }
   }
-  return groups;
+  return log;
 }
 
 }  // namespace pollux

@@ -18,12 +18,18 @@ inline bool MayBecomeAccessible(NvmeAccess access) {
   return access == NvmeAccess::kInaccessible || access == NvmeAccess::kChange;
 }
 
-// How much of an ANA log page of so many groups, without namespaces, is asked for. Base §5.16.1.13.
-size_t AnaLogBytes(uint32_t groups);
+// An ANA log page: the state of each group, and which group each namespace that it names is in.
+struct AnaLog {
+  std::map<uint32_t, NvmeAccess> groups;
+  std::map<uint32_t, uint32_t> group_of;  // By nsid.
+};
 
-// The states by group, of an ANA log page that anybody may have written. What is impossible is left
-// out and told in `complaint`, which is empty otherwise.
-std::map<uint32_t, NvmeAccess> ParseAnaLog(std::span<const std::byte> page, uint32_t group_max,
-                                           std::string& complaint);
+// How much of an ANA log page is asked for, that has so many groups and so many namespaces in them.
+// Base §5.16.1.13.
+size_t AnaLogBytes(uint32_t groups, uint32_t namespaces);
+
+// Of a page that anybody may have written. What is impossible is left out and told in `complaint`,
+// which is empty otherwise.
+AnaLog ParseAnaLog(std::span<const std::byte> page, uint32_t group_max, std::string& complaint);
 
 }  // namespace pollux

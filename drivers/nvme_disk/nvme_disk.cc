@@ -224,7 +224,7 @@ Status NvmeDisk::CheckSame(const pollux_nvme_namespace_info& info, const NvmePat
 }
 
 NvmeAccess NvmeDisk::AccessBy(const NvmeRoute& route) {
-  return route.path.access(pollux_nvme_get_namespace_info(route.ns)->ana_group);
+  return route.path.access(*pollux_nvme_get_namespace_info(route.ns));
 }
 
 NvmeRoute* NvmeDisk::RouteOf(const NvmePath& path) const {

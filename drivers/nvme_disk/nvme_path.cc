@@ -172,6 +172,7 @@ Task<void> NvmePath::Detach() {
   published_ = leaving_ = gone_told_ = false;
   events_.clear();
   groups_.clear();
+  group_of_.clear();
 }
 
 Task<void> NvmePath::Drain() {

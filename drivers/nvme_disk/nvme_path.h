@@ -58,9 +58,9 @@ class NvmePath final : private NvmeQueue::Keeper {
   const std::vector<std::unique_ptr<NvmeQueue>>& queues() const { return queues_; }
 
   // Whether it tells how well it reaches each namespace, by the ANA log page (Base §8.1); and what
-  // it told last, of a group of namespaces.
+  // it told last, of one of them.
   bool reports_access() const { return controller_ != nullptr && (info().cmic >> 3 & 1) != 0; }
-  NvmeAccess access(uint32_t group) const;
+  NvmeAccess access(const pollux_nvme_namespace_info& ns) const;
 
   // Each returns when it is done. EALREADY, ENXIO and the like, or why it did not help.
   Task<Status> Reset();
@@ -160,7 +160,8 @@ class NvmePath final : private NvmeQueue::Keeper {
     NvmeAccess access = NvmeAccess::kOptimized;
     uint64_t closed_since_ns = 0;  // 0: it takes I/O.
   };
-  std::map<uint32_t, Group> groups_;  // As the ANA log page has them.
+  std::map<uint32_t, Group> groups_;       // As the ANA log page has them.
+  std::map<uint32_t, uint32_t> group_of_;  // Where each namespace is, as far as the page says.
   uint64_t read_access_at_ns_ = Loop::kNever;
   bool reading_access_ = false;
   std::vector<NvmeQueue*> unsettled_;  // They wait to know that what they lost is executed no more.

@@ -204,6 +204,28 @@ TEST_F(NvmeMultipathTest, OptimizedComesBeforeNonOptimized) {
   EXPECT_EQ(SharesOf(b_, 4), 4u);
 }
 
+// Nothing but the log page says so.
+TEST_F(NvmeMultipathTest, ANamespaceThatIsMovedToAnotherGroupHasItsState) {
+  AttachBoth(kOptimized, kNonOptimized);
+  const auto move_to = [this](uint8_t group) {
+    std::vector<std::byte> log(16 + 2 * (32 + 4));
+    log[8] = std::byte{2};
+    for (uint8_t id = 1, at = 16; id <= 2; ++id) {
+      log[at] = std::byte{id};
+      log[at + 16u] = std::byte{id == 1 ? uint8_t{kOptimized} : uint8_t{kInaccessible}};
+      if (id == group) log[at + 4u] = log[at + 32u] = std::byte{1};  // NNSIDS, and nsid 1.
+      at = static_cast<uint8_t>(at + (id == group ? 36 : 32));
+    }
+    a_.model->ana_log = log;
+    a_.model->PostEvent(nvme::async_event::kNotice, 0x03, nvme::log_page::kAna);
+    Turns(3000);
+  };
+  move_to(2);
+  EXPECT_EQ(SharesOf(b_, 4), 4u);
+  move_to(1);
+  EXPECT_EQ(SharesOf(a_, 4), 4u);
+}
+
 TEST_F(NvmeMultipathTest, AnAccessStatusOfAnIoMovesIt) {
   AttachBoth(kOptimized, kNonOptimized);
   a_.model->HoldCommands(NvmeModel::Hold::kIo);
@@ -403,11 +425,30 @@ TEST(NvmeAnaTest, GroupsHaveTheirStates) {
   page[32 + 32] = std::byte{0xf2};  // The upper bits are reserved.
   page[32 + 64] = std::byte{0x0f};
   std::string complaint;
-  const auto groups = ParseAnaLog(page, 8, complaint);
+  const auto groups = ParseAnaLog(page, 8, complaint).groups;
   EXPECT_EQ(complaint, "");
   EXPECT_EQ(groups, (std::map<uint32_t, NvmeAccess>{{1, NvmeAccess::kOptimized},
                                                     {2, NvmeAccess::kNonOptimized},
                                                     {3, NvmeAccess::kChange}}));
+}
+
+TEST(NvmeAnaTest, NamespacesAreInTheirGroups) {
+  std::vector<std::byte> page = AnaPage(2);
+  const std::byte nsids[] = {std::byte{7}, {}, {}, {}, std::byte{9}, {}, {}, {}};
+  page[20] = std::byte{2};
+  page.insert(page.begin() + 48, std::begin(nsids), std::end(nsids));
+  std::string complaint;
+  AnaLog log = ParseAnaLog(page, 8, complaint);
+  EXPECT_EQ(complaint, "");
+  EXPECT_EQ(log.group_of, (std::map<uint32_t, uint32_t>{{7, 1}, {9, 1}}));
+  EXPECT_EQ(log.groups.size(), 2u);
+  page[52] = std::byte{7};  // Twice.
+  log = ParseAnaLog(page, 8, complaint);
+  EXPECT_NE(complaint, "");
+  EXPECT_EQ(log.group_of, (std::map<uint32_t, uint32_t>{{7, 1}}));
+  page[20] = std::byte{200};  // More than there are.
+  EXPECT_EQ(ParseAnaLog(page, 8, complaint).groups.size(), 1u);
+  EXPECT_NE(complaint, "");
 }
 
 TEST(NvmeAnaTest, APageThatPromisesMoreThanItHasIsReadAsFarAsItGoes) {
@@ -415,7 +456,7 @@ TEST(NvmeAnaTest, APageThatPromisesMoreThanItHasIsReadAsFarAsItGoes) {
   for (size_t bytes = 0; bytes < whole.size(); ++bytes) {
     const std::vector<std::byte> page(whole.begin(), whole.begin() + static_cast<long>(bytes));
     std::string complaint;
-    const auto groups = ParseAnaLog(page, 8, complaint);
+    const auto groups = ParseAnaLog(page, 8, complaint).groups;
     EXPECT_NE(complaint, "") << bytes;
     EXPECT_EQ(groups.size(), bytes < 48 ? 0 : (bytes - 16) / 32) << bytes;
   }
@@ -425,18 +466,18 @@ TEST(NvmeAnaTest, ImpossibleGroupsAreLeftOut) {
   std::string complaint;
   std::vector<std::byte> page = AnaPage(2);
   page[16] = std::byte{9};  // Beyond ANAGRPMAX.
-  EXPECT_EQ(ParseAnaLog(page, 8, complaint).size(), 1u);
+  EXPECT_EQ(ParseAnaLog(page, 8, complaint).groups.size(), 1u);
   EXPECT_NE(complaint, "");
   page[16] = std::byte{0};
-  EXPECT_EQ(ParseAnaLog(page, 8, complaint).size(), 1u);
+  EXPECT_EQ(ParseAnaLog(page, 8, complaint).groups.size(), 1u);
   page[16] = std::byte{2};  // Twice.
-  EXPECT_EQ(ParseAnaLog(page, 8, complaint).size(), 1u);
+  EXPECT_EQ(ParseAnaLog(page, 8, complaint).groups.size(), 1u);
   page[16] = std::byte{1};
   page[32] = std::byte{7};  // No state.
-  EXPECT_EQ(ParseAnaLog(page, 8, complaint).size(), 1u);
+  EXPECT_EQ(ParseAnaLog(page, 8, complaint).groups.size(), 1u);
   page[32] = std::byte{1};
   memset(page.data() + 20, 0xff, 4);  // As many namespaces as can be counted.
-  EXPECT_EQ(ParseAnaLog(page, 8, complaint).size(), 1u);
+  EXPECT_EQ(ParseAnaLog(page, 8, complaint).groups.size(), 1u);
   EXPECT_NE(complaint, "");
 }
 
