@@ -32,8 +32,8 @@ class AccelModuleChannel {
   uint8_t slot_ = 0;  // Where the channel counts it.
 };
 
-// Something that executes operations. Control loop only. It outlives the Accel that it was added
-// to.
+// Something that executes operations. Control loop only. When it dies nothing is submitted any
+// more.
 class AccelModule {
  public:
   virtual std::string_view name() const = 0;
