@@ -1,56 +1,72 @@
-# cmake --install: the programs; and the NVMe driver as a library that needs nothing else of ours, with
-# a pkg-config file (pollux-nvme) and a CMake package (PolluxNvme).
+# cmake --install: the programs; and each driver as a library that needs nothing else of ours, with a
+# pkg-config file (pollux-nvme, pollux-ioat) and a CMake package (PolluxNvme, PolluxIoat).
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-# Who builds against the driver writes #include <pollux/nvme.h>, in the tree as elsewhere.
-configure_file(${PROJECT_SOURCE_DIR}/drivers/nvme/nvme.h
-               ${PROJECT_BINARY_DIR}/include/pollux/nvme.h COPYONLY)
+# pollux_driver(NAME PACKAGE DESCRIPTION TEXT FOLDERS FOLDER... [LINKS LIBRARY...] [REQUIRES MODULE...]):
+# one archive of the folders that the driver of drivers/NAME is made of, and its examples. Only memory.cc
+# needs DPDK, and a driver without polluxd has memory of its own. A program may have several drivers: what
+# they share is in each archive, and linked once.
+function(pollux_driver name PACKAGE)
+  cmake_parse_arguments(ARG "" "DESCRIPTION" "FOLDERS;OBJECTS;LINKS;REQUIRES" ${ARGN})
+  set(LIBRARY pollux-${name})
+  set(objects ${ARG_OBJECTS})
+  foreach(folder ${ARG_FOLDERS})
+    pollux_target_name(${folder} target)
+    list(APPEND objects $<FILTER:$<TARGET_OBJECTS:${target}>,EXCLUDE,/core/memory/memory[.]cc>)
+  endforeach()
+  add_library(${LIBRARY} STATIC ${objects})
+  set_target_properties(${LIBRARY} PROPERTIES LINKER_LANGUAGE CXX)
+  target_include_directories(${LIBRARY} INTERFACE ${PROJECT_BINARY_DIR}/include)
+  target_link_libraries(${LIBRARY} PUBLIC abseil ${ARG_LINKS} Threads::Threads)
+  install(TARGETS ${LIBRARY} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 
-# One archive of the folders that the driver is made of. Only memory.cc needs DPDK, and the driver
-# without polluxd has memory of its own.
-set(nvme_objects)
-foreach(folder core core/memory core/spec core/vfio_user core/accel core/nvme_tcp drivers/pci
-               drivers/nvme)
-  pollux_target_name(${folder} target)
-  list(APPEND nvme_objects $<FILTER:$<TARGET_OBJECTS:${target}>,EXCLUDE,/core/memory/memory[.]cc>)
-endforeach()
+  # Who builds against the driver writes #include <pollux/NAME.h>, in the tree as elsewhere.
+  set(header ${PROJECT_SOURCE_DIR}/drivers/${name}/${name}.h)
+  configure_file(${header} ${PROJECT_BINARY_DIR}/include/pollux/${name}.h COPYONLY)
+  install(FILES ${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/pollux)
+
+  # Both files find what they speak of from where they lie, so that the tree may be moved.
+  set(to_prefix ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+  string(REGEX REPLACE "[^/]+" ".." to_prefix ${to_prefix})
+  list(JOIN ARG_REQUIRES " " ARG_REQUIRES)
+  configure_file(${PROJECT_SOURCE_DIR}/cmake/driver.pc.in
+                 ${PROJECT_BINARY_DIR}/${LIBRARY}.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/${LIBRARY}.pc
+          DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+  configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/DriverConfig.cmake.in
+    ${PROJECT_BINARY_DIR}/${PACKAGE}Config.cmake
+    INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/${PACKAGE}
+    PATH_VARS CMAKE_INSTALL_INCLUDEDIR CMAKE_INSTALL_LIBDIR)
+  write_basic_package_version_file(${PROJECT_BINARY_DIR}/${PACKAGE}ConfigVersion.cmake
+    COMPATIBILITY SameMinorVersion)
+  install(FILES ${PROJECT_BINARY_DIR}/${PACKAGE}Config.cmake
+                ${PROJECT_BINARY_DIR}/${PACKAGE}ConfigVersion.cmake
+          DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/${PACKAGE})
+
+  # The tutorials, as strangers would build them.
+  set(example hello_${name})
+  add_executable(${example} examples/${example}.c)
+  set_target_properties(${example} PROPERTIES C_STANDARD 11 C_EXTENSIONS OFF)
+  add_executable(${example}_cc examples/${example}.cc)
+  foreach(program ${example} ${example}_cc)
+    target_compile_options(${program} PRIVATE -Wall -Wextra -pedantic -Werror)
+    target_link_libraries(${program} PRIVATE ${LIBRARY})
+  endforeach()
+  install(FILES examples/${example}.c examples/${example}.cc
+          DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
+endfunction()
+
 # Of core/net addresses alone.
-list(APPEND nvme_objects $<FILTER:$<TARGET_OBJECTS:pollux_core_net>,INCLUDE,/core/net/address[.]cc>)
-add_library(pollux-nvme STATIC ${nvme_objects})
-set_target_properties(pollux-nvme PROPERTIES LINKER_LANGUAGE CXX)
-target_include_directories(pollux-nvme INTERFACE ${PROJECT_BINARY_DIR}/include)
-target_link_libraries(pollux-nvme PUBLIC abseil isal Threads::Threads)
-
-# Both files find what they speak of from where they lie, so that the tree may be moved.
-set(to_prefix ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
-string(REGEX REPLACE "[^/]+" ".." to_prefix ${to_prefix})
-configure_file(${PROJECT_SOURCE_DIR}/cmake/pollux-nvme.pc.in
-               ${PROJECT_BINARY_DIR}/pollux-nvme.pc @ONLY)
-configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/PolluxNvmeConfig.cmake.in
-  ${PROJECT_BINARY_DIR}/PolluxNvmeConfig.cmake
-  INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/PolluxNvme
-  PATH_VARS CMAKE_INSTALL_INCLUDEDIR CMAKE_INSTALL_LIBDIR)
-write_basic_package_version_file(${PROJECT_BINARY_DIR}/PolluxNvmeConfigVersion.cmake
-  COMPATIBILITY SameMinorVersion)
+pollux_driver(nvme PolluxNvme
+  DESCRIPTION "The NVMe driver of Pollux: user space, polled, lockless, zero-copy"
+  FOLDERS core core/memory core/spec core/vfio_user core/accel core/nvme_tcp drivers/pci drivers/nvme
+  OBJECTS $<FILTER:$<TARGET_OBJECTS:pollux_core_net>,INCLUDE,/core/net/address[.]cc>
+  LINKS isal
+  REQUIRES libisal)
+pollux_driver(ioat PolluxIoat
+  DESCRIPTION "The I/OAT driver of Pollux: user space, polled, lockless"
+  FOLDERS core core/memory core/spec core/vfio_user drivers/pci drivers/ioat)
 
 install(TARGETS polluxd pollux pollux-identify pollux-perf
         RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(TARGETS pollux-nvme ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(FILES drivers/nvme/nvme.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/pollux)
-install(FILES ${PROJECT_BINARY_DIR}/pollux-nvme.pc
-        DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
-install(FILES ${PROJECT_BINARY_DIR}/PolluxNvmeConfig.cmake
-              ${PROJECT_BINARY_DIR}/PolluxNvmeConfigVersion.cmake
-        DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/PolluxNvme)
-install(FILES examples/hello_nvme.c examples/hello_nvme.cc
-        DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
-
-# The tutorials, as strangers would build them.
-add_executable(hello_nvme examples/hello_nvme.c)
-set_target_properties(hello_nvme PROPERTIES C_STANDARD 11 C_EXTENSIONS OFF)
-add_executable(hello_nvme_cc examples/hello_nvme.cc)
-foreach(example hello_nvme hello_nvme_cc)
-  target_compile_options(${example} PRIVATE -Wall -Wextra -pedantic -Werror)
-  target_link_libraries(${example} PRIVATE pollux-nvme)
-endforeach()

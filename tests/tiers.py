@@ -28,6 +28,7 @@ JOB_BYTES = 1500 << 20
 PROGRAMS = (
     *("polluxd", "pollux", "pollux-identify", "pollux-perf"),
     *("hello_nvme", "hello_nvme_cc", "pollux-nvme-model"),
+    *("hello_ioat", "hello_ioat_cc", "pollux-ioat-model"),
 )
 
 # A build that failed shows this much of its output, which begins with the first error.

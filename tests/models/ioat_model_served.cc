@@ -34,7 +34,7 @@ IoatModelServed::~IoatModelServed() { loop_.RemovePoller(*this); }
 void IoatModelServed::SetFaults(const Faults& faults) {
   faults_ = faults;
   executed_ = 0;
-  model_.stalled = false;
+  model_.stalled = model_.mute = false;
   const uint32_t first = faults.fail_nth != 0 ? faults.fail_nth : faults.fail_every;
   for (unsigned i = 0; i < options_.channels; ++i) {
     model_.FailDescriptor(i, first, faults.chanerr, faults.fail_every);
@@ -45,10 +45,11 @@ void IoatModelServed::SetFaults(const Faults& faults) {
 void IoatModelServed::PowerOn() {
   model_.PowerOn();
   const uint64_t executed = executed_;
-  const bool stalled = model_.stalled;
+  const bool stalled = model_.stalled, mute = model_.mute;
   SetFaults(faults_);
   executed_ = executed;
   model_.stalled = stalled;
+  model_.mute = mute;
 }
 
 RegionInfo IoatModelServed::region(int index) const {
@@ -128,6 +129,7 @@ int IoatModelServed::Poll() {
     if (reaches(faults_.stall_after)) model_.stalled = true;
     if (!reaches(faults_.lie_after)) continue;
     for (unsigned c = 0; c < options_.channels; ++c) model_.PostStatus(c, kLie);
+    model_.mute = true;  // The truth would be told soon after.
   }
   executed_ += done;
   return static_cast<int>(done);

@@ -61,22 +61,15 @@ class ServingProgram final : private FdHandler {
       : name_(name), device_(device), loop_(loop), signals_(signals) {}
 
   int Run(const std::string& path) {
-    vfio_user::Server::Options options;
-    options.path = path;
-    Result<std::unique_ptr<vfio_user::Server>> server =
-        vfio_user::Server::Listen(std::move(options), device_, loop_);
-    const Status watched = loop_.Watch(signals_, EPOLLIN, *this);
-    if (!server.ok() || !watched.ok()) {
-      const Status& error = server.ok() ? watched : server.status();
-      std::fprintf(stderr, "%s: %s\n", name_, std::string(error.message()).c_str());
+    Status status = loop_.Watch(signals_, EPOLLIN, *this);
+    if (status.ok()) {
+      status = Serve(path);
+      loop_.Unwatch(signals_, *this);
+    }
+    if (!status.ok()) {
+      std::fprintf(stderr, "%s: %s\n", name_, std::string(status.message()).c_str());
       return 1;
     }
-    server_ = *std::move(server);
-    device_.set_server(server_.get());
-    std::printf("ready: %s\n", path.c_str());
-    std::fflush(stdout);
-    loop_.Run();
-    loop_.Unwatch(signals_, *this);
     for (const std::string& complaint : device_.model().complaints()) {
       std::fprintf(stderr, "the host's fault: %s\n", complaint.c_str());
     }
@@ -84,6 +77,16 @@ class ServingProgram final : private FdHandler {
   }
 
  private:
+  Status Serve(const std::string& path) {
+    vfio_user::Server::Options options;
+    options.path = path;
+    ASSIGN_OR_RETURN(server_, vfio_user::Server::Listen(std::move(options), device_, loop_));
+    device_.set_server(server_.get());
+    std::printf("ready: %s\n", path.c_str());
+    std::fflush(stdout);
+    loop_.Run();
+    return OkStatus();
+  }
   void OnReady(uint32_t /*events*/) override {
     signalfd_siginfo info;
     if (read(signals_, &info, sizeof info) != sizeof info || closing_) return;
