@@ -1,12 +1,10 @@
 #include "cli/perf/bench.h"
 
-#include <pthread.h>
-#include <time.h>
-
 #include <algorithm>
 #include <cstring>
 
-#include "cli/perf/ticks.h"
+#include "cli/tool/threads.h"
+#include "cli/tool/ticks.h"
 #include "cli/tool/units.h"
 
 namespace pollux::cli {
@@ -20,21 +18,6 @@ constexpr uint64_t kDrainNs = 10 * kNsPerSecond;
 // What the driver needs for itself, and for each queue entry: the two entries, and a list.
 constexpr size_t kDriverBytes = 24 << 20;
 constexpr size_t kBytesPerEntry = 4096 + 256;
-
-void Sleep(uint64_t ns) {
-  const timespec time{.tv_sec = static_cast<time_t>(ns / kNsPerSecond),
-                      .tv_nsec = static_cast<long>(ns % kNsPerSecond)};
-  nanosleep(&time, nullptr);
-}
-
-Status PinTo(std::thread& thread, unsigned core) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(core, &set);
-  const int error = pthread_setaffinity_np(thread.native_handle(), sizeof(set), &set);
-  if (error != 0) return ErrorOfField(error, "-c", std::to_string(core), "cannot run there");
-  return OkStatus();
-}
 
 Status DriverError(int error) { return ErrorOfErrno(-error, pollux_nvme_error_text()); }
 
@@ -242,7 +225,7 @@ void Bench::Watch(const std::atomic<bool>& interrupt) {
     if (now_ns >= end_ns || interrupted_) return;
     if (progress_ != nullptr && now_ns - shown_ns_ >= kNsPerSecond) ShowProgress(now_ns);
     PollControllers();
-    Sleep(std::min(kWatchNs, end_ns - now_ns));
+    SleepFor(std::min(kWatchNs, end_ns - now_ns));
   }
 }
 
@@ -254,7 +237,7 @@ void Bench::Drain() {
       reset_at_ns = UINT64_MAX;
     }
     PollControllers();
-    Sleep(kNsPerMs / 4);
+    SleepFor(kNsPerMs / 4);
   }
 }
 

@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "cli/perf/pattern.h"
-#include "cli/perf/ticks.h"
+#include "cli/tool/ticks.h"
 #include "core/check.h"
 
 namespace pollux::cli {
@@ -144,8 +144,7 @@ void Job::OnComplete(Slot& slot, nvme::Completion completion) {
 void Job::Count(const Slot& slot, uint64_t now_ticks) {
   const auto ns = static_cast<uint64_t>(static_cast<double>(now_ticks - slot.started_ticks) *
                                         parts_.ns_per_tick);
-  Statistics::Direction& direction =
-      slot.operation.is_read ? statistics_.reads : statistics_.writes;
+  Meter& direction = slot.operation.is_read ? statistics_.reads : statistics_.writes;
   direction.Add(ns, slot.piece.iov_len);
 }
 

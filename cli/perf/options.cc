@@ -7,7 +7,6 @@ namespace pollux::cli {
 namespace {
 
 constexpr uint64_t kDefaultDurationNs = 10 * kNsPerSecond;
-constexpr double kSecondsMax = 1e7;
 constexpr unsigned kCoreMax = 1023;
 constexpr uint32_t kNsidMax = 0xfffffffe;
 
@@ -24,22 +23,6 @@ constexpr PatternName kPatterns[] = {
     {"randrw", Pattern::kRandRw},
     {"verify", Pattern::kVerify},
 };
-
-template <typename T>
-Flags::Take Number(const char* name, uint64_t min, uint64_t max, T& into) {
-  return [=, &into](const std::string& value) -> Status {
-    ASSIGN_OR_RETURN(const uint64_t number, ParseNumber(name, value, min, max));
-    into = static_cast<T>(number);
-    return OkStatus();
-  };
-}
-
-Flags::Take Seconds(const char* name, uint64_t& into) {
-  return [name, &into](const std::string& value) -> Status {
-    ASSIGN_OR_RETURN(into, ParseSeconds(name, value, kSecondsMax));
-    return OkStatus();
-  };
-}
 
 Status TakePattern(const std::string& value, PerfOptions& options) {
   for (const PatternName& known : kPatterns) {
@@ -102,15 +85,15 @@ Flags MakePerfFlags(PerfOptions& options) {
               return OkStatus();
             });
   flags.Add("-q, --depth", "N", "I/Os in flight on each queue (default: 128)",
-            Number("-q", 1, kDepthMax, options.depth));
+            TakeNumber("-q", 1, kDepthMax, options.depth));
   flags.Add("-M, --mix", "PERCENT", "of reads in rw and randrw (default: 50)",
-            Number("-M", 0, 100, options.mix));
+            TakeNumber("-M", 0, 100, options.mix));
   flags.Add("-t, --time", "SECONDS", "how long (default: 10; verify: one pass)",
-            Seconds("-t", options.duration_ns));
+            TakeSeconds("-t", options.duration_ns));
   flags.Add("--ios", "N", "stop when each queue has made so many",
-            Number("--ios", 1, UINT64_MAX, options.ios_max));
+            TakeNumber("--ios", 1, UINT64_MAX, options.ios_max));
   flags.Add("--warmup", "SECONDS", "not counted, before that",
-            Seconds("--warmup", options.warmup_ns));
+            TakeSeconds("--warmup", options.warmup_ns));
   flags.AddHeading("Where:");
   flags.Add("-n, --namespace", "NSID[,NSID]", "(default: the first of each controller)",
             [&options](const std::string& value) { return TakeNamespaces(value, options); });
@@ -124,14 +107,14 @@ Flags MakePerfFlags(PerfOptions& options) {
               return OkStatus();
             });
   flags.Add("--queues", "N", "queue pairs for each namespace (default: one)",
-            Number("--queues", 1, kQueuesMax, options.queues));
+            TakeNumber("--queues", 1, kQueuesMax, options.queues));
   flags.AddHeading("How:");
   flags.AddSwitch("--verify",
                   "write blocks that tell their address and generation, and check in what\n"
                   "is read all that was written before",
                   options.verify);
   flags.Add("--seed", "N", "of addresses and of what is written (default: 1)",
-            Number("--seed", 0, UINT64_MAX, options.seed));
+            TakeNumber("--seed", 0, UINT64_MAX, options.seed));
   flags.AddSwitch("--fua", "Force Unit Access", options.fua);
   flags.AddSwitch("--no-shadow-doorbells", "without Doorbell Buffer Config",
                   options.no_shadow_doorbells);

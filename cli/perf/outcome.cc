@@ -1,39 +1,17 @@
 #include "cli/perf/outcome.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "absl/strings/str_format.h"
 #include "cli/tool/json_writer.h"
+#include "cli/tool/meter.h"
 #include "cli/tool/units.h"
 #include "core/log.h"
 
 namespace pollux::cli {
 namespace {
 
-constexpr double kMiB = 1 << 20;
 constexpr size_t kLabelMax = 32;
-
-double PerSecond(uint64_t count, double seconds) {
-  return seconds > 0 ? static_cast<double>(count) / seconds : 0;
-}
-
-std::string Rate(uint64_t count, double seconds) {
-  return WithCommas(static_cast<uint64_t>(std::llround(PerSecond(count, seconds))));
-}
-
-std::string MiBPerSecond(uint64_t bytes, double seconds) {
-  return absl::StrFormat("%.1f", PerSecond(bytes, seconds) / kMiB);
-}
-
-std::string MeanText(const Totals::Direction& direction) {
-  return TimeText(static_cast<uint64_t>(direction.MeanNs()));
-}
-
-// A percentile is the end of its bucket, which may lie beyond the largest value.
-uint64_t PercentileNs(const Totals::Direction& direction, double fraction) {
-  return std::min(direction.latency.Percentile(fraction), direction.max_ns);
-}
 
 // "…/b/c:1": of a long address the end tells more.
 std::string LabelOf(const Outcome::Controller& controller, uint32_t nsid) {
@@ -44,41 +22,12 @@ std::string LabelOf(const Outcome::Controller& controller, uint32_t nsid) {
 
 void AppendRow(std::string& out, const std::string& label, const std::string& queue,
                const std::string& core, const Totals& totals, uint64_t errors, double seconds) {
-  const Totals::Direction both = totals.Both();
+  const Reading both = totals.Both();
   out += absl::StrFormat(
       "%-*s %5s %4s %12s %10s %8s %8s %8s %8s %7d\n", static_cast<int>(kLabelMax), label, queue,
-      core, Rate(totals.ios(), seconds), MiBPerSecond(totals.bytes(), seconds), MeanText(both),
-      TimeText(PercentileNs(both, 0.5)), TimeText(PercentileNs(both, 0.99)),
-      TimeText(PercentileNs(both, 0.9999)), errors);
-}
-
-void AppendLatencies(std::string& out, const Totals& sum) {
-  std::vector<const Totals::Direction*> shown;
-  out += absl::StrFormat("\n%-10s", "Latency");
-  const auto show = [&](const char* name, const Totals::Direction& direction) {
-    if (direction.ios == 0) return;
-    shown.push_back(&direction);
-    out += absl::StrFormat(" %10s", name);
-  };
-  show("read", sum.reads);
-  show("write", sum.writes);
-  out.push_back('\n');
-  const auto row = [&](const std::string& name, auto value_ns) {
-    out += absl::StrFormat("  %-8s", name);
-    for (const Totals::Direction* direction : shown) {
-      out += absl::StrFormat(" %10s", TimeText(value_ns(*direction)));
-    }
-    out.push_back('\n');
-  };
-  row("min", [](const Totals::Direction& direction) { return direction.min_ns; });
-  row("average",
-      [](const Totals::Direction& direction) { return static_cast<uint64_t>(direction.MeanNs()); });
-  for (const double fraction : kPercentiles) {
-    row(PercentileName(fraction), [fraction](const Totals::Direction& direction) {
-      return PercentileNs(direction, fraction);
-    });
-  }
-  row("max", [](const Totals::Direction& direction) { return direction.max_ns; });
+      core, RateText(totals.ios(), seconds), MiBPerSecondText(totals.bytes(), seconds),
+      MeanText(both), TimeText(both.PercentileNs(0.5)), TimeText(both.PercentileNs(0.99)),
+      TimeText(both.PercentileNs(0.9999)), errors);
 }
 
 std::string WhatText(const PerfOptions& options) {
@@ -91,40 +40,12 @@ std::string WhatText(const PerfOptions& options) {
   return text;
 }
 
-void WriteDirection(JsonWriter& out, const char* name, const Totals::Direction& direction,
-                    double seconds) {
-  out.Key(name);
-  out.BeginObject();
-  out.Key("ios");
-  out.Number(direction.ios);
-  out.Key("bytes");
-  out.Number(direction.bytes);
-  out.Key("iops");
-  out.Number(PerSecond(direction.ios, seconds));
-  out.Key("bytes_per_second");
-  out.Number(PerSecond(direction.bytes, seconds));
-  out.Key("latency_ns");
-  out.BeginObject();
-  if (direction.ios > 0) {
-    out.Key("min");
-    out.Number(direction.min_ns);
-    out.Key("average");
-    out.Number(direction.MeanNs());
-    for (const double fraction : kPercentiles) {
-      out.Key(PercentileName(fraction));
-      out.Number(PercentileNs(direction, fraction));
-    }
-    out.Key("max");
-    out.Number(direction.max_ns);
-  }
-  out.EndObject();
-  out.EndObject();
-}
-
 void WriteTotals(JsonWriter& out, const Totals& totals, const ErrorCounts& errors,
                  uint64_t differences, double seconds) {
-  WriteDirection(out, "read", totals.reads, seconds);
-  WriteDirection(out, "write", totals.writes, seconds);
+  out.Key("read");
+  WriteReading(out, "ios", "iops", totals.reads, seconds);
+  out.Key("write");
+  WriteReading(out, "ios", "iops", totals.writes, seconds);
   out.Key("verified");
   out.Number(totals.verified);
   out.Key("differences");
@@ -212,8 +133,6 @@ bool Outcome::Good() const {
          std::none_of(queues.begin(), queues.end(), failed);
 }
 
-std::string PercentileName(double fraction) { return absl::StrFormat("p%g", fraction * 100); }
-
 std::string ForPeople(const PerfOptions& options, const Outcome& outcome) {
   std::string out = absl::StrFormat("%s: %.2f s%s\n\n", WhatText(options), outcome.seconds,
                                     outcome.interrupted ? ", interrupted" : "");
@@ -236,7 +155,7 @@ std::string ForPeople(const PerfOptions& options, const Outcome& outcome) {
   if (outcome.queues.size() > 1) {
     AppendRow(out, "total", "", "", sum, errors.total(), outcome.seconds);
   }
-  if (sum.ios() > 0) AppendLatencies(out, sum);
+  if (sum.ios() > 0) out += LatencyTable({{"read", &sum.reads}, {"write", &sum.writes}});
   if (options.verify) {
     out += absl::StrFormat("\nVerified: %s reads held what was written, %s did not\n",
                            WithCommas(sum.verified), WithCommas(outcome.Differences()));
@@ -306,10 +225,10 @@ std::string ToJson(const PerfOptions& options, const Outcome& outcome) {
 }
 
 std::string ProgressLine(double at_seconds, double seconds, const Totals& since, uint64_t errors) {
-  const Totals::Direction both = since.Both();
+  const Reading both = since.Both();
   std::string line =
       absl::StrFormat("%6.1f s  %12s I/Os per s  %9s MiB per s  average %8s  p99 %8s", at_seconds,
-                      Rate(since.ios(), seconds), MiBPerSecond(since.bytes(), seconds),
+                      RateText(since.ios(), seconds), MiBPerSecondText(since.bytes(), seconds),
                       MeanText(both), TimeText(both.latency.Percentile(0.99)));
   if (errors > 0) line += absl::StrFormat("  %d errors", errors);
   return line;

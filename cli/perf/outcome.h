@@ -39,11 +39,6 @@ struct Outcome {
   bool Good() const;  // No error, no difference, and nothing ended early.
 };
 
-// The percentiles that are shown, as fractions.
-inline constexpr double kPercentiles[] = {0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999};
-// "p50", "p99.99".
-std::string PercentileName(double fraction);
-
 std::string ForPeople(const PerfOptions& options, const Outcome& outcome);
 std::string ToJson(const PerfOptions& options, const Outcome& outcome);
 // One line of progress: what came in `seconds`.

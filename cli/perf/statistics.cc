@@ -1,39 +1,9 @@
 #include "cli/perf/statistics.h"
 
-#include <algorithm>
-
 #include "absl/strings/str_format.h"
 #include "core/log.h"
 
 namespace pollux::cli {
-
-Totals::Direction::Direction(const Statistics::Direction& from)
-    : ios(Statistics::Get(from.ios)),
-      bytes(Statistics::Get(from.bytes)),
-      sum_ns(Statistics::Get(from.sum_ns)),
-      min_ns(Statistics::Get(from.min_ns)),
-      max_ns(Statistics::Get(from.max_ns)),
-      latency(from.latency) {}
-
-void Totals::Direction::Add(const Direction& other) {
-  ios += other.ios;
-  bytes += other.bytes;
-  sum_ns += other.sum_ns;
-  min_ns = std::min(min_ns, other.min_ns);
-  max_ns = std::max(max_ns, other.max_ns);
-  latency.Merge(other.latency);
-}
-
-void Totals::Direction::Subtract(const Direction& baseline) {
-  ios -= baseline.ios;
-  bytes -= baseline.bytes;
-  sum_ns -= baseline.sum_ns;
-  latency.Subtract(baseline.latency);
-}
-
-double Totals::Direction::MeanNs() const {
-  return ios == 0 ? 0 : static_cast<double>(sum_ns) / static_cast<double>(ios);
-}
 
 Totals::Totals(const Statistics& from)
     : reads(from.reads), writes(from.writes), verified(Statistics::Get(from.verified)) {}
@@ -50,8 +20,8 @@ void Totals::Subtract(const Totals& baseline) {
   verified -= baseline.verified;
 }
 
-Totals::Direction Totals::Both() const {
-  Direction both;
+Reading Totals::Both() const {
+  Reading both;
   both.Add(reads);
   both.Add(writes);
   return both;

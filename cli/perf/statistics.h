@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "core/histogram.h"
+#include "cli/tool/meter.h"
 #include "drivers/nvme/nvme.h"
 
 namespace pollux::cli {
@@ -13,21 +13,6 @@ namespace pollux::cli {
 // subtracts it.
 class Statistics {
  public:
-  struct Direction {
-    std::atomic<uint64_t> bytes{0}, sum_ns{0}, min_ns{UINT64_MAX}, max_ns{0};
-    Histogram latency;
-
-    void Add(uint64_t ns, uint64_t of_bytes) {
-      latency.Add(ns);
-      Put(bytes, Get(bytes) + of_bytes);
-      Put(sum_ns, Get(sum_ns) + ns);
-      if (ns < Get(min_ns)) Put(min_ns, ns);
-      if (ns > Get(max_ns)) Put(max_ns, ns);
-      Put(ios, Get(ios) + 1);
-    }
-    std::atomic<uint64_t> ios{0};
-  };
-
   static uint64_t Get(const std::atomic<uint64_t>& value) {
     return value.load(std::memory_order_relaxed);
   }
@@ -35,34 +20,22 @@ class Statistics {
     value.store(to, std::memory_order_relaxed);
   }
 
-  Direction reads, writes;
+  Meter reads, writes;
   std::atomic<uint64_t> verified{0};
 };
 
 // A reader's copy, with arithmetic.
 struct Totals {
-  struct Direction {
-    uint64_t ios = 0, bytes = 0, sum_ns = 0, min_ns = UINT64_MAX, max_ns = 0;
-    Histogram latency;
-
-    Direction() = default;
-    explicit Direction(const Statistics::Direction& from);
-    void Add(const Direction& other);
-    // What came since. The extremes stay those of the whole.
-    void Subtract(const Direction& baseline);
-    double MeanNs() const;
-  };
-
   Totals() = default;
   explicit Totals(const Statistics& from);
   void Add(const Totals& other);
   void Subtract(const Totals& baseline);
   // Both directions as one.
-  Direction Both() const;
-  uint64_t ios() const { return reads.ios + writes.ios; }
+  Reading Both() const;
+  uint64_t ios() const { return reads.count + writes.count; }
   uint64_t bytes() const { return reads.bytes + writes.bytes; }
 
-  Direction reads, writes;
+  Reading reads, writes;
   uint64_t verified = 0;
 };
 

@@ -12,6 +12,8 @@
 namespace pollux::cli {
 namespace {
 
+constexpr double kSecondsMax = 1e7;  // Of a run.
+
 constexpr size_t kHelpColumn = 26;
 
 bool IsDigits(std::string_view text, bool hex) {
@@ -190,6 +192,13 @@ Result<std::vector<unsigned>> ParseSet(const std::string& name, const std::strin
     if (found.size() > count_max) return InvalidField(name, text, "has more than %d", count_max);
   }
   return std::vector<unsigned>(found.begin(), found.end());
+}
+
+Flags::Take TakeSeconds(const char* name, uint64_t& into_ns) {
+  return [name, &into_ns](const std::string& value) -> Status {
+    ASSIGN_OR_RETURN(into_ns, ParseSeconds(name, value, kSecondsMax));
+    return OkStatus();
+  };
 }
 
 }  // namespace pollux::cli

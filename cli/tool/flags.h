@@ -55,4 +55,15 @@ Result<uint64_t> ParseSeconds(const std::string& name, const std::string& text, 
 Result<std::vector<unsigned>> ParseSet(const std::string& name, const std::string& text,
                                        unsigned max, size_t count_max);
 
+// Flags whose value is kept in `into`, which outlives them.
+template <typename T>
+Flags::Take TakeNumber(const char* name, uint64_t min, uint64_t max, T& into) {
+  return [=, &into](const std::string& value) -> Status {
+    ASSIGN_OR_RETURN(const uint64_t number, ParseNumber(name, value, min, max));
+    into = static_cast<T>(number);
+    return OkStatus();
+  };
+}
+Flags::Take TakeSeconds(const char* name, uint64_t& into_ns);
+
 }  // namespace pollux::cli
