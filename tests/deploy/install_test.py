@@ -10,7 +10,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("POLLUX_BUILD") or ROOT / "build").resolve()
-PROGRAMS = ("polluxd", "pollux", "pollux-identify", "pollux-perf")
+PROGRAMS = ("polluxd", "pollux", "pollux-identify", "pollux-perf", "pollux-ioat-perf")
 STRICT = ["-Wall", "-Wextra", "-pedantic", "-Werror"]
 
 DRIVERS = {"nvme": "PolluxNvme", "ioat": "PolluxIoat"}
@@ -115,7 +115,7 @@ def test_the_library_needs_no_dpdk(prefix, pkg_config, driver):
 
 
 def test_the_tools_need_no_dpdk(prefix):
-    for program in ("pollux", "pollux-identify", "pollux-perf"):
+    for program in PROGRAMS[1:]:
         assert not re.search(r"librte|libnuma", run("ldd", prefix / "bin" / program))
 
 
