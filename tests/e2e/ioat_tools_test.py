@@ -1,8 +1,10 @@
 """pollux-ioat-perf and the examples, against an I/OAT device in a process of its own."""
 
 import json
+import random
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -179,6 +181,48 @@ def test_a_device_that_dies_ends_the_run(served):
     (channel,) = json.loads(out)["channels"]
     assert channel["failure"] and channel["differences"] == 0
     assert channel["driver"]["submitted"] == channel["driver"]["completed"]
+
+
+@pytest.mark.parametrize("times", [5, pytest.param(200, marks=pytest.mark.nightly)])
+def test_a_device_may_die_at_any_moment(served, times):
+    """Also while it is attached, and long after. Each operation ends once, and what was done is right."""
+    chance = random.Random(times)
+    at_work = 0
+    for _ in range(times):
+        model = served("--channels", "2")
+        process = subprocess.Popen(
+            [BIN / "pollux-ioat-perf", model.address, "-t", "60", "--json", "--verify", "--channels", "2", "-q", "64"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        time.sleep(chance.uniform(0, 0.3))
+        model.kill()
+        out, error = process.communicate(timeout=60)
+        assert process.returncode == 1, error
+        if not out:  # It was not attached yet.
+            assert error
+            continue
+        for channel in json.loads(out)["channels"]:
+            at_work += channel["driver"]["completed"] > 0
+            assert channel["differences"] == 0
+            assert channel["driver"]["submitted"] == channel["driver"]["completed"]
+    assert at_work > 0
+
+
+@pytest.mark.nightly
+def test_ten_million_operations_are_verified_while_the_device_fails_and_lies():
+    program = BIN / "pollux_drivers_ioat_test"
+    done = subprocess.run(
+        [program, "--gtest_filter=SoakTest.*"],
+        env={"POLLUX_IOAT_SOAK": "10000000"},
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert "attached anew" in done.stdout
 
 
 def test_an_interrupt_ends_the_run_with_its_result(served):

@@ -57,7 +57,9 @@ IoatModel::Outcome IoatModel::Execute(uint64_t address) {
   if (at == nullptr) return {chanerr::kNextAddress};
   Descriptor descriptor;
   std::memcpy(&descriptor, at, sizeof descriptor);
-  if (executed_.size() >= kExecutedMax) executed_.erase(executed_.begin());
+  if (executed_.size() >= kExecutedMax) {
+    executed_.erase(executed_.begin(), executed_.begin() + kExecutedMax / 2);
+  }
   executed_.push_back(descriptor.control);
   if (!LengthIsGood(descriptor.size)) return {chanerr::kLength};
 

@@ -243,6 +243,114 @@ TEST_F(DamageTest, RemovalEndsEverythingWhereverItStands) {
   }
 }
 
+// Between any two steps of the device and of its owner, whatever is under way.
+TEST_F(DamageTest, RemovalEndsEverythingWhateverIsUnderWay) {
+  enum { kCopies, kReset, kSuspending, kSuspended, kResuming, kError, kTwoResets, kAll };
+  for (int what = 0; what < kAll; ++what) {
+    for (int steps = 0; steps < 8; ++steps) {
+      for (const bool told : {false, true}) {
+        model_.device.reset_steps = 3;
+        Attach();
+        all_.clear();
+        if (what == kError) model().FailDescriptor(0, 2, chanerr::kLength);
+        CopyFive();
+        model().Step();
+        if (what == kReset || what == kTwoResets) {
+          EXPECT_EQ(pollux_ioat_channel_reset(channel_), 0);
+        }
+        if (what == kTwoResets) {
+          Poll();
+          EXPECT_EQ(pollux_ioat_channel_reset(channel_), 0);
+        }
+        if (what == kSuspending || what == kSuspended || what == kResuming) {
+          EXPECT_EQ(pollux_ioat_channel_suspend(channel_), 0);
+        }
+        if (what == kSuspended || what == kResuming) {
+          Turns(3);
+          EXPECT_EQ(state(), POLLUX_IOAT_STATE_SUSPENDED);
+        }
+        if (what == kResuming) {
+          EXPECT_EQ(pollux_ioat_channel_resume(channel_), 0);
+        }
+        for (int i = 0; i < steps; ++i) {
+          if (i % 2 == 0) model().Step();
+          if (i % 2 == 1) Poll();
+        }
+        model().Remove();
+        // A suspended channel asks its device nothing.
+        if (told || state() == POLLUX_IOAT_STATE_SUSPENDED) {
+          EXPECT_EQ(pollux_ioat_device_poll(attached_), -ENODEV);
+        }
+        Turns(400);
+        for (size_t i = 0; i < 5; ++i) {
+          ASSERT_EQ(all_[i].calls, 1) << what << " " << steps << " " << told;
+        }
+        if (told) ExpectOutOfService();
+        pollux_ioat_channel_return(std::exchange(channel_, nullptr));
+        EXPECT_EQ(pollux_ioat_detach(std::exchange(attached_, nullptr)), 0);
+        device_ = nullptr;
+      }
+    }
+  }
+}
+
+TEST_F(DamageTest, AResetEndsEverythingWhateverIsUnderWay) {
+  for (int what = 0; what < 4; ++what) {
+    for (int steps = 0; steps < 10; ++steps) {
+      model_.device.reset_steps = 3;
+      Attach();
+      all_.clear();
+      if (what == 1) model().FailDescriptor(0, 2, chanerr::kLength);
+      CopyFive();
+      model().Step();
+      if (what == 2) {
+        EXPECT_EQ(pollux_ioat_channel_suspend(channel_), 0);
+      }
+      if (what == 3) {
+        EXPECT_EQ(pollux_ioat_channel_reset(channel_), 0);
+      }
+      for (int i = 0; i < steps; ++i) {
+        if (i % 2 == 0) model().Step();
+        if (i % 2 == 1) Poll();
+      }
+      // Not while its first descriptor is executed: nothing is in flight then.
+      const int error = pollux_ioat_channel_reset(channel_);
+      EXPECT_TRUE(error == 0 || (error == -EAGAIN && what == 3)) << what << " " << steps;
+      Turns(10);
+      for (size_t i = 0; i < 5; ++i) ASSERT_EQ(all_[i].calls, 1) << what << " " << steps;
+      EXPECT_EQ(state(), POLLUX_IOAT_STATE_RUNNING);
+      Waiting& next = New();
+      EXPECT_EQ(CopyPage(next, 2, 1), 0);
+      EXPECT_EQ(Go(), 1);
+      EXPECT_TRUE(next.ok());
+      pollux_ioat_channel_return(std::exchange(channel_, nullptr));
+      EXPECT_EQ(pollux_ioat_detach(std::exchange(attached_, nullptr)), 0);
+      device_ = nullptr;
+    }
+  }
+}
+
+TEST_F(DamageTest, AnyTwoErrorBitsEndOneRequest) {
+  Attach();
+  for (unsigned a = 0; a < chanerr::kBits; ++a) {
+    for (unsigned b = 0; b < a; ++b) {
+      all_.clear();
+      model().FailDescriptor(0, 3, 1u << a | 1u << b);
+      CopyFive();
+      Turns(10);
+      const bool mismatch = a == 17 && b == 16;
+      for (size_t i = 0; i < 5; ++i) {
+        ASSERT_EQ(all_[i].calls, 1) << a << " " << b;
+        const Completion& how = all_[i].completion;
+        EXPECT_EQ(how.chanerr, i == 2 ? 1u << a | 1u << b : 0);
+        EXPECT_EQ(how.status, i != 2     ? POLLUX_IOAT_OK
+                              : mismatch ? POLLUX_IOAT_MISMATCH
+                                         : POLLUX_IOAT_FAILED);
+      }
+    }
+  }
+}
+
 TEST_F(DamageTest, DetachEndsWhatIsInFlight) {
   Attach();
   CopyFive();
