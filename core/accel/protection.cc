@@ -33,7 +33,15 @@ uint16_t GuardOf(ByteWalk& walk, size_t bytes, uint16_t guard = 0) {
   return guard;
 }
 
-// The same, and the bytes are copied.
+// The same where the guard is looked at; otherwise the bytes are passed over.
+uint16_t GuardToVerify(const Protection& protection, ByteWalk& walk, size_t bytes,
+                       uint16_t guard = 0) {
+  if (protection.checks.guard) return GuardOf(walk, bytes, guard);
+  walk.Skip(bytes);
+  return 0;
+}
+
+// GuardOf, and the bytes are copied.
 uint16_t CopyAndGuard(ByteWalk& to, ByteWalk& from, size_t bytes, uint16_t guard = 0) {
   while (bytes > 0) {
     const std::span<const std::byte> piece = from.Next(bytes);
@@ -92,7 +100,8 @@ ProtectionResult VerifyProtection(const Protection& protection, uint64_t blocks,
   CHECK(format.valid());
   ByteWalk walk(interleaved);
   for (uint64_t block = 0; block < blocks; ++block) {
-    const uint16_t guard = GuardOf(walk, format.block_bytes + BytesBefore(format));
+    const uint16_t guard =
+        GuardToVerify(protection, walk, format.block_bytes + BytesBefore(format));
     ProtectionInformation found;
     walk.Read(&found, sizeof(found));
     walk.Skip(BytesAfter(format));
@@ -162,8 +171,8 @@ ProtectionResult VerifyProtection(const Protection& protection, uint64_t blocks,
   ByteWalk walk(data);
   for (uint64_t block = 0; block < blocks; ++block) {
     const auto own = metadata.subspan(block * format.metadata_bytes, format.metadata_bytes);
-    const uint16_t guard =
-        Crc16T10Dif(own.first(BytesBefore(format)), GuardOf(walk, format.block_bytes));
+    const uint16_t guard = Crc16T10Dif(own.first(BytesBefore(format)),
+                                       GuardToVerify(protection, walk, format.block_bytes));
     ProtectionInformation found;
     std::memcpy(&found, own.data() + BytesBefore(format), sizeof(found));
     const ProtectionResult wrong = Verify(protection, block, guard, found);
