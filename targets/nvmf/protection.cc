@@ -1,8 +1,6 @@
 #include "targets/nvmf/protection.h"
 
-#include <cstring>
-
-#include "core/accel/crc16_t10dif.h"
+#include "core/accel/protection.h"
 
 namespace pollux::nvmf {
 
@@ -37,38 +35,39 @@ uint16_t CheckPrinfo(const Geometry& geometry, uint32_t prinfo, uint32_t referen
 
 namespace {
 
-uint16_t CheckBlock(const Geometry& geometry, const ProtectionCheck& check, uint64_t index,
-                    std::span<const std::byte> block) {
-  const size_t at =
-      geometry.block_bytes + (geometry.protection_first
-                                  ? 0
-                                  : geometry.metadata_bytes - sizeof(nvme::ProtectionInformation));
-  nvme::ProtectionInformation found;
-  std::memcpy(&found, block.data() + at, sizeof(found));
-  // The escape: the block is not to be checked. §5.2.1.4
-  const bool escapes = found.application_tag == 0xffff &&
-                       (geometry.protection_type != 3 || found.reference_tag == 0xffffffff);
-  if (escapes) return kSuccess;
-  if (check.guard && found.guard != Crc16T10Dif(block.first(at))) return kGuardCheckError;
-  if (check.application_tag &&
-      (found.application_tag & check.tag_mask) != (check.tag & check.tag_mask)) {
-    return kApplicationTagCheckError;
+uint16_t StatusOf(ProtectionFault::Field field) {
+  switch (field) {
+    case ProtectionFault::Field::kGuard:
+      return kGuardCheckError;
+    case ProtectionFault::Field::kApplicationTag:
+      return kApplicationTagCheckError;
+    case ProtectionFault::Field::kReferenceTag:
+      return kReferenceTagCheckError;
   }
-  const auto expected = static_cast<uint32_t>(check.first_reference_tag + index);
-  if (check.reference_tag && found.reference_tag != expected) return kReferenceTagCheckError;
-  return kSuccess;
+  return kInternalError;
 }
 
 }  // namespace
 
 uint16_t CheckProtection(const Geometry& geometry, const ProtectionCheck& check, uint64_t index,
                          std::span<const std::byte> blocks, uint64_t& lba) {
-  const size_t block_bytes = geometry.data_block_bytes();
-  for (size_t at = 0; at < blocks.size(); at += block_bytes, ++index, ++lba) {
-    const uint16_t status = CheckBlock(geometry, check, index, blocks.subspan(at, block_bytes));
-    if (status != kSuccess) return status;
-  }
-  return kSuccess;
+  const Protection protection{
+      .format = {.block_bytes = geometry.block_bytes,
+                 .metadata_bytes = geometry.metadata_bytes,
+                 .type = geometry.protection_type,
+                 .first = geometry.protection_first},
+      .tags = {.application = check.tag,
+               .reference = check.first_reference_tag + static_cast<uint32_t>(index)},
+      .checks = {.guard = check.guard,
+                 .application_tag = check.application_tag,
+                 .reference_tag = check.reference_tag,
+                 .application_mask = check.tag_mask}};
+  const iovec whole{const_cast<std::byte*>(blocks.data()), blocks.size()};  // NOLINT: it is read.
+  const uint64_t count = blocks.size() / geometry.data_block_bytes();
+  const ProtectionResult fault = VerifyProtection(protection, count, {&whole, 1});
+  if (!fault) return kSuccess;
+  lba += fault->block;
+  return StatusOf(fault->field);
 }
 
 uint16_t CheckBurst(Execution& e) {
