@@ -1,18 +1,13 @@
 #include "core/accel/fill.h"
 
+#include <emmintrin.h>
+
 #include <algorithm>
 #include <cstring>
 
 #include "core/wire_int.h"
 
 namespace pollux {
-namespace {
-
-// What is written already is copied on, and doubles; in pieces that stay in the first cache.
-constexpr size_t kSeed = 64, kPieceMax = 2048;
-
-}  // namespace
-
 void FillWithPattern(std::span<std::byte> to, uint64_t pattern) {
   if (to.empty()) return;  // It may be null.
   const Le64 bytes = pattern;
@@ -20,16 +15,15 @@ void FillWithPattern(std::span<std::byte> to, uint64_t pattern) {
     std::memset(to.data(), static_cast<int>(pattern & 0xff), to.size());
     return;
   }
-  size_t done = 0;
-  for (const size_t seed = std::min(to.size(), kSeed); done < seed;) {
-    const size_t piece = std::min(sizeof(bytes), seed - done);
-    std::memcpy(to.data() + done, &bytes, piece);
-    done += piece;
+  size_t at = 0;
+  const __m128i vector = _mm_set1_epi64x(static_cast<int64_t>(pattern));
+  constexpr size_t kVectors = 4, kStep = kVectors * sizeof(vector);
+  for (; at + kStep <= to.size(); at += kStep) {
+    auto* const target = reinterpret_cast<__m128i*>(to.data() + at);
+    for (size_t i = 0; i < kVectors; ++i) _mm_storeu_si128(target + i, vector);
   }
-  while (done < to.size()) {
-    const size_t piece = std::min({done, kPieceMax, to.size() - done});
-    std::memcpy(to.data() + done, to.data(), piece);
-    done += piece;
+  for (; at < to.size(); at += std::min(sizeof(bytes), to.size() - at)) {
+    std::memcpy(to.data() + at, &bytes, std::min(sizeof(bytes), to.size() - at));
   }
 }
 
