@@ -68,5 +68,5 @@ pollux_driver(ioat PolluxIoat
   DESCRIPTION "The I/OAT driver of Pollux: user space, polled, lockless"
   FOLDERS core core/memory core/spec core/vfio_user drivers/pci drivers/ioat)
 
-install(TARGETS polluxd pollux pollux-identify pollux-perf pollux-ioat-perf
+install(TARGETS polluxd pollux pollux-identify pollux-perf pollux-ioat-perf pollux-accel-perf
         RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})

@@ -34,7 +34,8 @@ inline constexpr char kMemoryDiskProduct[] = "Malloc disk";
 
 // A disk in memory of its own: zero when made, gone when deleted. It lends its pages, so that
 // targets send from them and receive into them.
-// The accel layer, which outlives it, moves what is not lent. EINVAL names the parameter; ENOMEM says what was wanted and what is free.
+// The accel layer, which outlives it, moves what is not lent. EINVAL names the parameter; ENOMEM
+// says what was wanted and what is free.
 Result<std::unique_ptr<BlockDevice>> MakeMemoryDisk(MemoryDiskOptions options,
                                                     RegionRegistry& registry, Accel& accel);
 

@@ -1,0 +1,43 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cli/tool/flags.h"
+#include "core/accel/accel_opcode.h"
+#include "core/status.h"
+
+namespace pollux::cli {
+
+inline constexpr uint32_t kAccelDepthMax = 4096;
+inline constexpr uint32_t kAccelBytesMax = 16 << 20;
+inline constexpr size_t kAccelStepsMax = 4;
+// Of the data of one thread.
+inline constexpr uint64_t kAccelMemoryMax = uint64_t{2} << 30;
+
+struct AccelPerfOptions {
+  std::vector<std::string> devices;
+  std::vector<AccelOpcode> steps = {AccelOpcode::kCopy};  // Of a chain.
+  std::string workload = "copy";
+  uint32_t depth = 128;  // Of each thread.
+  uint32_t bytes = 4096;
+  uint64_t duration_ns = 0;  // 0: as operations_max says.
+  uint64_t warmup_ns = 0;
+  uint64_t operations_max = 0;  // Of each thread. 0: no bound.
+  std::vector<unsigned> cores = {0};
+  uint32_t bytes_min = 0;  // What is shorter the CPU executes.
+  uint64_t seed = 1;
+  bool cpu = false, verify = false, sweep = false;
+  bool json = false, progress = false, quiet = false, help = false;
+
+  // The CPU is to be measured, too or alone.
+  bool wants_cpu() const { return cpu || devices.empty(); }
+};
+
+// The flags, and what they say about themselves.
+Flags MakeAccelPerfFlags(AccelPerfOptions& options);
+// Takes the command line, and checks what belongs together.
+Status ParseAccelPerfOptions(const Flags& flags, const std::vector<std::string>& words,
+                             AccelPerfOptions& options);
+
+}  // namespace pollux::cli
