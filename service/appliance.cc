@@ -34,7 +34,7 @@ Result<std::string> ReadFile(const std::string& path) {
 // leaving them out changes nothing that is served.
 bool SetsOptionsOnly(const std::string& method) {
   return method.ends_with("_set_options") || method.ends_with("_set_hotplug") ||
-         method.ends_with("_wait_for_examine");
+         method.ends_with("_wait_for_examine") || method.ends_with("_scan_accel_module");
 }
 
 Task<void> Remove(DeviceRegistry& devices, std::string name) {
@@ -253,6 +253,8 @@ Task<Status> Appliance::StartDataPlane() {
   ASSIGN_OR_CO_RETURN(file_disk_buffers_, MakeFileDiskBuffers(*memory_, reactors_->size()));
   ASSIGN_OR_CO_RETURN(nvme_disk_buffers_, MakeNvmeDiskBuffers(*memory_, reactors_->size()));
   accel_ = std::make_unique<Accel>(*reactors_);
+  accel_errors_ = std::make_unique<ErrorModule>(*accel_, *reactors_);
+  accel_->Add(*accel_errors_, Accel::Use::kWhenAssigned);
   devices_ = std::make_unique<DeviceRegistry>(*reactors_);
   devices_->AddObserver(notifications_);
   handlers_->Observe(*devices_);
@@ -386,6 +388,7 @@ Task<void> Appliance::Stop() {
   iscsi_.reset();
   devices_.reset();
   accel_.reset();
+  accel_errors_.reset();
   if (reactors_ != nullptr) {
     for (size_t i = 0; i < rings_.size(); ++i) {
       auto end = [this, i] { rings_[i].reset(); };

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/accel/accel.h"
+#include "core/accel/error_module.h"
 #include "core/block/device_registry.h"
 #include "core/event.h"
 #include "core/loop.h"
@@ -59,6 +60,7 @@ class Appliance {
   Memory& memory() { return *memory_; }
   Reactors& reactors() { return *reactors_; }
   Accel& accel() { return *accel_; }
+  ErrorModule& accel_errors() { return *accel_errors_; }
   RegionRegistry& regions() { return regions_; }
   DeviceRegistry& devices() { return *devices_; }
   Notifications& notifications() { return notifications_; }
@@ -125,6 +127,7 @@ class Appliance {
   std::unique_ptr<ReactorBuffers> file_disk_buffers_;
   std::unique_ptr<ReactorBuffers> nvme_disk_buffers_;
   std::unique_ptr<Accel> accel_;
+  std::unique_ptr<ErrorModule> accel_errors_;
   std::unique_ptr<DeviceRegistry> devices_;
   Notifications notifications_;
   std::unique_ptr<NvmeControllers> nvme_;

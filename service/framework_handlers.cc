@@ -28,7 +28,11 @@ struct SubsystemInfo {
 };
 const std::vector<SubsystemInfo>& Subsystems() {
   static const std::vector<SubsystemInfo> subsystems = {
-      {"bdev", {}, true},
+      {"accel",
+       {},
+       true,
+       {"accel_set_options", "ioat_scan_accel_module", "ioat_attach_device", "accel_assign_opc"}},
+      {"bdev", {"accel"}, true},
       {"scsi", {"bdev"}, false},
       {"nvmf",
        {"bdev"},

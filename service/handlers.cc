@@ -1,5 +1,6 @@
 #include "service/handlers.h"
 
+#include "service/accel_handlers.h"
 #include "service/appliance.h"
 #include "service/bdev_handlers.h"
 #include "service/disk_handlers.h"
@@ -22,6 +23,7 @@ struct Handlers::All final : NvmeControllers::Observer {
       : framework(appliance),
         thread(appliance),
         notify(appliance),
+        accel(appliance),
         bdev(appliance),
         disk(appliance),
         nvme(appliance),
@@ -42,6 +44,7 @@ struct Handlers::All final : NvmeControllers::Observer {
   ThreadHandlers thread;
   LogHandlers log;
   NotifyHandlers notify;
+  AccelHandlers accel;
   BdevHandlers bdev;
   DiskHandlers disk;
   NvmeHandlers nvme;
@@ -61,6 +64,7 @@ void Handlers::BindAll(rpc::Dispatcher& dispatcher) {
   all_->thread.Bind(dispatcher);
   all_->log.Bind(dispatcher);
   all_->notify.Bind(dispatcher);
+  all_->accel.Bind(dispatcher);
   all_->bdev.Bind(dispatcher);
   all_->disk.Bind(dispatcher);
   all_->nvme.Bind(dispatcher);

@@ -30,7 +30,7 @@ from exports import (
 from pollux.pytest_plugin import StartFailed, free_port, polluxd_path
 
 STARTUP_ONLY = {
-    *("framework_start_init", "iscsi_set_options", "bdev_set_options"),
+    *("framework_start_init", "iscsi_set_options", "bdev_set_options", "accel_set_driver"),
     *("nvmf_set_config", "nvmf_set_max_subsystems", "nvmf_set_crdt"),
 }
 
@@ -164,7 +164,7 @@ def test_subsystems_stand_after_those_they_depend_on(shared_polluxd):
         assert set(one) == {"subsystem", "depends_on"}
         assert set(one["depends_on"]) <= seen
         seen.add(one["subsystem"])
-    assert {"bdev", "scsi", "nvmf", "iscsi"} <= seen
+    assert {"accel", "bdev", "scsi", "nvmf", "iscsi"} <= seen
 
 
 def test_an_unknown_subsystem_is_an_error(shared_polluxd):
@@ -305,7 +305,9 @@ SPDK_FILE = """
     {"method": "sock_impl_set_options", "params": {"impl_name": "posix", "tls_version": 0}}]},
   {"subsystem": "vmd", "config": []},
   {"subsystem": "accel", "config": [
-    {"method": "accel_set_options", "params": {"small_cache_size": 128}}]},
+    {"method": "accel_set_options", "params": {"small_cache_size": 128, "large_cache_size": 16,
+      "task_count": 2048, "sequence_count": 2048, "buf_count": 2048}},
+    {"method": "dsa_scan_accel_module", "params": {"config_kernel_mode": false}}]},
   {"subsystem": "bdev", "config": [
     {"method": "bdev_set_options", "params": {"bdev_io_pool_size": 65535, "bdev_io_cache_size": 256,
       "bdev_auto_examine": true, "iobuf_small_cache_size": 128, "iobuf_large_cache_size": 16}},
@@ -371,7 +373,7 @@ def test_spdks_own_file_is_imported_and_what_is_left_out_is_said(start_polluxd, 
     assert subsystem["namespaces"][0]["bdev_name"] == "Malloc0" and subsystem["listen_addresses"]
     (node,) = polluxd.client.iscsi_get_target_nodes()
     assert node["luns"] == [{"bdev_name": "Malloc0", "lun_id": 0}]
-    for method in ("sock_set_default_impl", "accel_set_options"):
+    for method in ("sock_set_default_impl", "bdev_raid_set_options", "dsa_scan_accel_module"):
         assert re.search(f"{method} .*left out", polluxd.log()), method
     before = saved(polluxd.client)
     polluxd.restart("-m", "0x1")
