@@ -1,7 +1,5 @@
 #include "drivers/nvme_disk/nvme_discovery_service.h"
 
-#include <sys/epoll.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <utility>
@@ -17,9 +15,6 @@ namespace {
 
 // The admin queue's rings and lists, and a piece of the log page.
 constexpr size_t kMemoryBytes = 2 << 20;
-constexpr uint64_t kBusyPollNs = kNsPerMs;
-constexpr uint64_t kIdlePollNs = 100 * kNsPerMs;
-constexpr int kPollsMax = 64;
 // How often a page is read whose changes nobody tells.
 constexpr uint64_t kRereadNs = 30 * kNsPerSecond;
 
@@ -108,7 +103,7 @@ Task<Status> NvmeDiscoveryService::Attach() {
     memory_.reset();
     co_return ErrorOfField(-error, "traddr", place_.id.traddr, pollux_nvme_error_text());
   }
-  ArmTicker();
+  poller_.Start(controller_);
   while (pollux_nvme_state(controller_) == POLLUX_NVME_STATE_ATTACHING && !ending_) {
     co_await polled_;
   }
@@ -147,7 +142,7 @@ Task<Status> NvmeDiscoveryService::ReadLog() {
     co_return ErrorOfErrno(-error, pollux_nvme_error_text());
   }
   reading_ = true;
-  ArmTicker();
+  poller_.Arm();
   while (reading_) co_await polled_;
   if (read_.ok()) owner_.OnDiscoveryService();
   co_return read_;
@@ -169,13 +164,12 @@ Task<void> NvmeDiscoveryService::Detach() {
   if (pollux_nvme_detach_begin(controller_) != 0) {
     LogError("nvme", "%s: %s", name_, pollux_nvme_error_text());
   }
-  Poll();
+  poller_.Poll();
   while (pollux_nvme_state(controller_) != POLLUX_NVME_STATE_DETACHED) co_await polled_;
   // Not within a poll, which still needs all of this.
   Sleep moment(0);
   co_await moment;
-  environment_.control.CancelTimer(ticker_);
-  if (watched_fd_ >= 0) environment_.control.Unwatch(std::exchange(watched_fd_, -1), waker_);
+  poller_.Stop();
   pollux_nvme_release(std::exchange(controller_, nullptr));
   host_.reset();
   memory_.reset();
@@ -183,24 +177,8 @@ Task<void> NvmeDiscoveryService::Detach() {
 
 // --- Polling.
 
-void NvmeDiscoveryService::Poll() {
-  if (controller_ == nullptr || polling_) return;
-  polling_ = true;
-  for (int i = 0; i < kPollsMax && pollux_nvme_controller_poll(controller_) > 0; ++i) {
-  }
-  polling_ = false;
-  ArmTicker();
-  polled_.Pulse();
-}
-
-void NvmeDiscoveryService::ArmTicker() {
-  const int fd = pollux_nvme_controller_event_fd(controller_);
-  if (fd != watched_fd_) {
-    if (watched_fd_ >= 0) environment_.control.Unwatch(watched_fd_, waker_);
-    watched_fd_ = fd;
-    if (fd >= 0 && !environment_.control.Watch(fd, EPOLLIN, waker_).ok()) watched_fd_ = -1;
-  }
-  environment_.control.ArmTimerIn(ticker_, ready() && !reading_ ? kIdlePollNs : kBusyPollNs);
+uint64_t NvmeDiscoveryService::PollPeriodNs() const {
+  return ready() && !reading_ ? NvmePoller::kIdleNs : NvmePoller::kBusyNs;
 }
 
 // Within a poll: Watch() sees to it after.

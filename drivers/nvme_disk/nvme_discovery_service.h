@@ -6,12 +6,12 @@
 
 #include "core/event.h"
 #include "core/memory/memory.h"
-#include "core/method_call.h"
 #include "core/status.h"
 #include "core/task.h"
 #include "drivers/nvme/nvme.h"
 #include "drivers/nvme_disk/nvme_environment.h"
 #include "drivers/nvme_disk/nvme_options.h"
+#include "drivers/nvme_disk/nvme_poller.h"
 
 namespace pollux {
 
@@ -26,7 +26,7 @@ struct NvmeDiscoveryPlace {
 // One discovery controller that is kept attached, and what its log page said last. When it cannot
 // be reached, or is lost, it is tried again for as long as it is followed: what it said stays true
 // until it says something else. Control loop only.
-class NvmeDiscoveryService final : private nvme::DiscoveryReader {
+class NvmeDiscoveryService final : private nvme::DiscoveryReader, private NvmePoller::Owner {
  public:
   class Owner {
    public:
@@ -63,8 +63,8 @@ class NvmeDiscoveryService final : private nvme::DiscoveryReader {
   uint64_t delay_ns() const;
   bool ready() const;
 
-  void Poll();
-  void ArmTicker();
+  uint64_t PollPeriodNs() const override;
+  void OnPolled() override { polled_.Pulse(); }
   static void OnEvent(void* context, pollux_nvme_controller*, const pollux_nvme_event* event);
   void OnDiscoveryLog(int error, const pollux_nvme_discovery_log* log) override;
 
@@ -84,11 +84,8 @@ class NvmeDiscoveryService final : private nvme::DiscoveryReader {
   std::vector<pollux_nvme_discovery_entry> entries_;
   Status failure_;
 
-  bool polling_ = false;
-  int watched_fd_ = -1;
   Event polled_;  // And End().
-  TimerCall<NvmeDiscoveryService, &NvmeDiscoveryService::Poll> ticker_{*this};
-  ReadyCall<NvmeDiscoveryService, &NvmeDiscoveryService::Poll> waker_{*this};
+  NvmePoller poller_{environment_.control, *this};
 };
 
 }  // namespace pollux

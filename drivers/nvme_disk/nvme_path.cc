@@ -1,7 +1,5 @@
 #include "drivers/nvme_disk/nvme_path.h"
 
-#include <sys/epoll.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -21,9 +19,6 @@ constexpr size_t kQueueBytes = kNvmeQueueDepth * (4096 + 64 + 16) + (64 << 10);
 // The admin queue, identify data, commands of the user's.
 constexpr size_t kAdminBytes = 8 << 20;
 
-constexpr uint64_t kBusyPollNs = kNsPerMs;
-constexpr uint64_t kIdlePollNs = 100 * kNsPerMs;
-constexpr int kPollsMax = 64;
 // How long commands may still take when a controller is to be detached, until they are ended.
 constexpr uint64_t kDrainNs = 1 * kNsPerSecond;
 
@@ -103,7 +98,7 @@ Task<Status> NvmePath::Connect() {
     memory_.reset();
     co_return status;
   }
-  ArmTicker();
+  poller_.Start(controller_);
   Status status = co_await WaitUntilAttached();
   if (status.ok()) status = co_await TakeQueues();
   if (status.ok() && reports_access()) {
@@ -157,15 +152,14 @@ Task<void> NvmePath::Detach() {
   if (const int error = pollux_nvme_detach_begin(controller_); error != 0) {
     LogError("nvme", "%s: %s", name(), pollux_nvme_error_text());
   }
-  Poll();
+  poller_.Poll();
   while (state() != POLLUX_NVME_STATE_DETACHED) co_await polled_;
   while (uses_ > 0) co_await unused_;
   co_await tasks_.Drained();
   // Not within a poll, which still needs all of this.
   Sleep moment(0);
   co_await moment;
-  environment_.control.CancelTimer(ticker_);
-  if (watched_fd_ >= 0) environment_.control.Unwatch(std::exchange(watched_fd_, -1), waker_);
+  poller_.Stop();
   pollux_nvme_release(std::exchange(controller_, nullptr));
   host_.reset();
   memory_.reset();
@@ -185,13 +179,13 @@ Task<void> NvmePath::Drain() {
       if (!ended && environment_.control.NowNs() >= deadline) {
         ended = true;
         pollux_nvme_disable(controller_);
-        Poll();
+        poller_.Poll();
       }
       if (ended) {
         queue->set_condition(NvmeCondition::kDisabled);
         queue->Nudge();
       }
-      Sleep moment(kBusyPollNs);
+      Sleep moment(NvmePoller::kBusyNs);
       co_await moment;
     }
   }
@@ -209,34 +203,20 @@ Task<void> NvmePath::ReturnQueues() {
 
 // --- Polling.
 
-void NvmePath::Poll() {
-  if (controller_ == nullptr || polling_) return;
-  polling_ = true;
-  for (int i = 0; i < kPollsMax && pollux_nvme_controller_poll(controller_) > 0; ++i) {
-  }
-  polling_ = false;
-  ArmTicker();
+// Fast while the controller has something to do.
+uint64_t NvmePath::PollPeriodNs() const {
+  if (moves() || !unsettled_.empty()) return NvmePoller::kBusyNs;
+  if (admin_in_flight_ == 0) return NvmePoller::kIdleNs;
+  return std::clamp(options_.adminq_poll_period_us * kNsPerUs, NvmePoller::kBusyNs,
+                    NvmePoller::kIdleNs);
+}
+
+void NvmePath::OnPolled() {
   std::deque<SavedEvent> events = std::exchange(events_, {});
   for (const SavedEvent& event : events) Handle(event);
   TellSettled();
   if (NowNs() >= read_access_at_ns_ && !reading_access_) tasks_.Spawn(RefreshAccess());
   polled_.Pulse();
-}
-
-void NvmePath::ArmTicker() {
-  const int fd = pollux_nvme_controller_event_fd(controller_);
-  if (fd != watched_fd_) {
-    if (watched_fd_ >= 0) environment_.control.Unwatch(watched_fd_, waker_);
-    watched_fd_ = fd;
-    if (fd >= 0 && !environment_.control.Watch(fd, EPOLLIN, waker_).ok()) watched_fd_ = -1;
-  }
-  uint64_t period = kIdlePollNs;
-  if (moves() || !unsettled_.empty()) {
-    period = kBusyPollNs;
-  } else if (admin_in_flight_ > 0) {
-    period = std::clamp(options_.adminq_poll_period_us * kNsPerUs, kBusyPollNs, kIdlePollNs);
-  }
-  environment_.control.ArmTimerIn(ticker_, period);
 }
 
 // Within a poll: what follows from it comes after.
@@ -285,13 +265,13 @@ void NvmePath::OnStuck() {
   LogWarning("nvme", "%s: a command does not end though it was aborted: the controller is reset",
              place());
   pollux_nvme_reset(controller_);
-  Poll();
+  poller_.Poll();
 }
 
 void NvmePath::OnLost(NvmeQueue& queue) {
   unsettled_.push_back(&queue);
   TellSettled();
-  if (!unsettled_.empty()) ArmTicker();
+  if (!unsettled_.empty()) poller_.Arm();
 }
 
 void NvmePath::TellSettled() {

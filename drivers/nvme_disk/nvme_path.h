@@ -7,12 +7,12 @@
 
 #include "core/event.h"
 #include "core/memory/memory.h"
-#include "core/method_call.h"
 #include "core/task_group.h"
 #include "drivers/nvme/nvme.h"
 #include "drivers/nvme_disk/nvme_ana.h"
 #include "drivers/nvme_disk/nvme_environment.h"
 #include "drivers/nvme_disk/nvme_options.h"
+#include "drivers/nvme_disk/nvme_poller.h"
 #include "drivers/nvme_disk/nvme_queue.h"
 
 namespace pollux {
@@ -23,10 +23,7 @@ class NvmeSubsystem;
 // that its memory is taken with it and goes with it. Control loop only.
 //
 //   made --Connect--> connected --(the subsystem takes it)--> published --Detach--> made
-//
-// The control loop polls the controller: when its event descriptor is readable, and by a timer,
-// which is fast only while the controller has something to do.
-class NvmePath final : private NvmeQueue::Keeper {
+class NvmePath final : private NvmeQueue::Keeper, private NvmePoller::Owner {
  public:
   NvmePath(const NvmeEnvironment& environment, NvmeAttachment attachment,
            const NvmeOptions& options, NvmeSubsystem& subsystem);
@@ -118,8 +115,8 @@ class NvmePath final : private NvmeQueue::Keeper {
   Status Failure(const char* what) const;
   bool moves() const;  // By itself, to another state.
 
-  void Poll();
-  void ArmTicker();
+  uint64_t PollPeriodNs() const override;
+  void OnPolled() override;
   static void OnEvent(void* context, pollux_nvme_controller*, const pollux_nvme_event* event);
   void Handle(const SavedEvent& event);
   void OnState(NvmeState state);
@@ -148,11 +145,9 @@ class NvmePath final : private NvmeQueue::Keeper {
   bool published_ = false;
   bool leaving_ = false;
   bool gone_told_ = false;
-  bool polling_ = false;
   bool nudging_ = false;  // The queues may be told of a change of state.
   uint64_t resets_begun_ = 0;
   size_t admin_in_flight_ = 0;
-  int watched_fd_ = -1;
   std::deque<SavedEvent> events_;
   Event polled_;
 
@@ -168,8 +163,7 @@ class NvmePath final : private NvmeQueue::Keeper {
   TaskGroup tasks_;
   size_t uses_ = 0;
   Event unused_;
-  TimerCall<NvmePath, &NvmePath::Poll> ticker_{*this};
-  ReadyCall<NvmePath, &NvmePath::Poll> waker_{*this};
+  NvmePoller poller_{environment_.control, *this};
 };
 
 }  // namespace pollux

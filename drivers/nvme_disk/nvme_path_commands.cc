@@ -81,7 +81,7 @@ Task<Status> NvmePath::Reset() {
   if (const int error = pollux_nvme_reset(controller_); error != 0) {
     co_return ErrorOfErrno(-error, pollux_nvme_error_text());
   }
-  Poll();
+  poller_.Poll();
   const auto waits = [this, before] {
     return moves() || (resets_begun_ == before && state() == POLLUX_NVME_STATE_READY);
   };
@@ -96,7 +96,7 @@ Task<Status> NvmePath::Disable() {
   if (const int error = pollux_nvme_disable(controller_); error != 0) {
     co_return ErrorOfErrno(-error, pollux_nvme_error_text());
   }
-  Poll();
+  poller_.Poll();
   while (state() == POLLUX_NVME_STATE_READY || moves()) co_await polled_;
   if (state() != POLLUX_NVME_STATE_DISABLED) co_return Failure("cannot be disabled");
   co_return OkStatus();
@@ -108,7 +108,7 @@ Task<Status> NvmePath::Enable() {
   if (const int error = pollux_nvme_enable(controller_); error != 0) {
     co_return ErrorOfErrno(-error, pollux_nvme_error_text());
   }
-  Poll();
+  poller_.Poll();
   while (state() == POLLUX_NVME_STATE_DISABLED || moves()) co_await polled_;
   if (state() != POLLUX_NVME_STATE_READY) co_return Failure("cannot be enabled");
   co_return OkStatus();
@@ -127,7 +127,7 @@ Task<Result<nvme::Completion>> NvmePath::Admin(pollux_nvme_command command, void
     if (leaving_) co_return ErrorOfErrno(ENXIO, "the controller is being detached");
   }
   ++admin_in_flight_;
-  Poll();
+  poller_.Poll();
   const nvme::Completion completion = co_await call;
   --admin_in_flight_;
   co_return completion;
