@@ -17,6 +17,7 @@ from nvmf_exports import Bystander, Subsystem
 PAGE = resource.getpagesize()
 # What an allocator keeps of the most that there was at a time.
 SLACK = 24 * MIB
+AT_A_TIME = 200
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,10 @@ def holdings(shared_polluxd, subsystem):
     """Afterwards all descriptors are given back, and about all memory."""
     with subsystem.connect() as controller:
         controller.read(1, 0, 1)
+    # What is needed for so many at a time is kept for the next.
+    with contextlib.ExitStack() as stack:
+        for _ in range(AT_A_TIME):
+            stack.enter_context(Controller(subsystem.address, DISCOVERY_NQN, Host()))
     subsystem.await_controllers(0)
     held = Holdings(shared_polluxd)
     descriptors, resident = held.descriptors(), held.resident()
@@ -73,12 +78,12 @@ def allow_descriptors(count):
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.nightly)])
 def test_discovery_sessions(holdings, subsystem, bystander, count):
-    """Up to 200 at a time; every other one goes without a word."""
+    """Up to AT_A_TIME; every other one goes without a word."""
     del holdings
     there = []
     with contextlib.ExitStack() as stack:
         for number in range(count):
-            if len(there) == 200:
+            if len(there) == AT_A_TIME:
                 for one in there:
                     one.close() if number % 2 else one.shut_down()
                 there.clear()
