@@ -94,8 +94,14 @@ Task<Result<v1::BdevNvmeSetPreferredPathResponse>> NvmeMultipathHandlers::SetPre
     co_return InvalidField("cntlid", request.cntlid(), "is at most %u", UINT16_MAX);
   }
   const std::string name = disk->name();
-  CO_RETURN_IF_ERROR(
-      co_await subsystem->SetPreferred(name, static_cast<uint16_t>(request.cntlid())));
+  NvmePathKey key{.cntlid = static_cast<uint16_t>(request.cntlid()),
+                  .traddr = request.traddr(),
+                  .trsvcid = request.trsvcid()};
+  ASSIGN_OR_CO_RETURN(key, co_await subsystem->SetPreferred(name, std::move(key)));
+  // The address is what is the same after a restart.
+  request.set_cntlid(key.cntlid);
+  request.set_traddr(key.traddr);
+  if (!key.trsvcid.empty()) request.set_trsvcid(key.trsvcid);
   appliance_.configuration().Put({"nvme_preferred_path", name},
                                  {{"bdev_nvme_set_preferred_path", rpc::EncodeMessage(request)}});
   co_return Done<v1::BdevNvmeSetPreferredPathResponse>();
@@ -125,11 +131,22 @@ Task<Result<v1::BdevNvmeGetPathIostatResponse>> NvmeMultipathHandlers::GetPathIo
     v1::NvmePathIostat& one = *response.add_stats();
     DescribeTransport(path->attachment().id, *one.mutable_trid());
     v1::NvmePathCounters& stat = *one.mutable_stat();
-    stat.set_bytes_read(sum.read_bytes);
-    stat.set_num_read_ops(sum.reads);
-    stat.set_bytes_written(sum.written_bytes);
-    stat.set_num_write_ops(sum.writes);
+    stat.set_bytes_read(sum.read.bytes);
+    stat.set_num_read_ops(sum.read.operations);
+    stat.set_bytes_written(sum.write.bytes);
+    stat.set_num_write_ops(sum.write.operations);
+    stat.set_bytes_unmapped(sum.unmap.bytes);
+    stat.set_num_unmap_ops(sum.unmap.operations);
     stat.set_num_other_ops(sum.others);
+    stat.set_read_latency_ticks(sum.read.latency_ns);
+    stat.set_max_read_latency_ticks(sum.read.latency_max_ns);
+    stat.set_min_read_latency_ticks(sum.read.latency_min_ns);
+    stat.set_write_latency_ticks(sum.write.latency_ns);
+    stat.set_max_write_latency_ticks(sum.write.latency_max_ns);
+    stat.set_min_write_latency_ticks(sum.write.latency_min_ns);
+    stat.set_unmap_latency_ticks(sum.unmap.latency_ns);
+    stat.set_max_unmap_latency_ticks(sum.unmap.latency_max_ns);
+    stat.set_min_unmap_latency_ticks(sum.unmap.latency_min_ns);
   }
   co_return response;
 }

@@ -203,6 +203,7 @@ bool BlockChannel::FitsWhole(const IoRequest& request) const {
 }
 
 void BlockChannel::Start(IoRequest& request) {
+  if (request.internal_) request.submitted_ns_ = reactor_.StageNs();
   if (!request.internal_) in_flight_.PushBack(request);
   if (!FitsWhole(request)) [[unlikely]]
     return StartSpecial(request);

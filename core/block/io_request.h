@@ -57,6 +57,9 @@ class IoRequest {
   virtual void OnComplete() = 0;
 
   bool in_flight() const { return channel_ != nullptr; }
+  // When it was submitted, while it is in flight. For a piece of another request: when that was cut
+  // off.
+  uint64_t submitted_ns() const { return submitted_ns_; }
 
  protected:
   ~IoRequest() = default;

@@ -57,10 +57,10 @@ void NvmeChannel::Io::OnComplete(nvme::Completion completion) {
     lane().queue.Ended(*this);
   if (!pollux_nvme_ok(completion)) [[unlikely]]
     return OnFailure(completion);
-  if (channel_.facts_.count_paths) [[unlikely]]
-    lane().Count(request_);
   if (buffer_ == nullptr && request_.type != IoType::kUnmap) [[likely]] {
     NvmeChannel& channel = channel_;
+    if (channel.facts_.count_paths) [[unlikely]]
+      lane().Count(request_);
     IoRequest& request = request_;
     this->~Io();
     return channel.Complete(request, IoStatus::kSuccess);

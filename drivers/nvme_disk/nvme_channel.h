@@ -36,15 +36,22 @@ struct NvmeNamespaceFacts {
   mutable std::atomic<uint32_t> lost_changes{0};
 };
 
-// What one reactor did over one path, where it is counted.
+// What one reactor did over one path, where it is counted. The kinds are those of IoCounters.
 struct NvmePathCounters {
-  uint64_t reads = 0, read_bytes = 0, writes = 0, written_bytes = 0, others = 0;
+  struct PerType {
+    uint64_t operations = 0, bytes = 0;
+    uint64_t latency_ns = 0, latency_max_ns = 0;
+    uint64_t latency_min_ns = 0;  // 0: none yet.
+
+    void Add(const PerType& more);
+  };
+  PerType read, write, unmap;
+  uint64_t others = 0;
 
   NvmePathCounters& operator+=(const NvmePathCounters& more) {
-    reads += more.reads;
-    read_bytes += more.read_bytes;
-    writes += more.writes;
-    written_bytes += more.written_bytes;
+    read.Add(more.read);
+    write.Add(more.write);
+    unmap.Add(more.unmap);
     others += more.others;
     return *this;
   }
@@ -80,6 +87,9 @@ class NvmeChannel final : public BlockChannel {
   void AddLane(const NvmeRoute& route, NvmeQueue& queue, NvmeAccess access);
   // Nothing new goes that way.
   void CloseLane(const NvmeRoute& route);
+  // After CloseLane(): the namespace is there again, as route.ns. What is on its way there still,
+  // of before, goes on with it.
+  void ReopenLane(const NvmeRoute& route, NvmeAccess access);
   // Nothing is on its way there any more.
   void RemoveLane(const NvmeRoute& route);
   void SetAccess(const NvmeRoute& route, NvmeAccess access);

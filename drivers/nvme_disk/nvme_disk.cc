@@ -185,6 +185,7 @@ Result<std::unique_ptr<NvmeRoute>> NvmeDisk::MakeRoute(NvmePath& path,
   if (route->metadata == nullptr) {
     return OutOfMemory("no memory for the metadata of %s: %u bytes", name(), 2 * bytes);
   }
+  route->metadata_blocks = info.transfer_blocks_max;
   route->metadata_sink = static_cast<std::byte*>(route->metadata.get());
   route->metadata_zeroes = route->metadata_sink + bytes;
   return route;
@@ -255,8 +256,30 @@ Task<void> NvmeDisk::OnChannels(Step step) {
   }
 }
 
+// A namespace that went and came back on a path has the lane that it had: there are not many.
+NvmeRoute* NvmeDisk::RetiredRouteOf(const NvmePath& path,
+                                    const pollux_nvme_namespace_info& info) const {
+  for (const auto& route : routes_) {
+    if (&route->path != &path || !route->retired) continue;
+    const bool metadata_fits =
+        facts_.separate_metadata_bytes == 0 || info.transfer_blocks_max <= route->metadata_blocks;
+    if (metadata_fits) return route.get();
+  }
+  return nullptr;
+}
+
 Task<Status> NvmeDisk::AddPath(NvmePath& path, const pollux_nvme_namespace* ns) {
-  CO_RETURN_IF_ERROR(CheckSame(*pollux_nvme_get_namespace_info(ns), path));
+  const pollux_nvme_namespace_info& info = *pollux_nvme_get_namespace_info(ns);
+  CO_RETURN_IF_ERROR(CheckSame(info, path));
+  if (NvmeRoute* const route = RetiredRouteOf(path, info); route != nullptr) {
+    route->ns = ns;
+    route->retired = false;
+    auto reopen = [route, access = AccessBy(*route)](NvmeChannel& one) {
+      one.ReopenLane(*route, access);
+    };
+    co_await OnChannels(reopen);
+    co_return OkStatus();
+  }
   if (routes_.size() == NvmeChannel::kLanesMax) {
     co_return NoSpace("%s has %d paths already", name(), routes_.size());
   }

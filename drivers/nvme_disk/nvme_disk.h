@@ -94,6 +94,7 @@ class NvmeDisk final : public BlockDevice {
   Status CheckSame(const pollux_nvme_namespace_info& info, const NvmePath& path) const;
   static NvmeAccess AccessBy(const NvmeRoute& route);
   NvmeRoute* RouteOf(const NvmePath& path) const;
+  NvmeRoute* RetiredRouteOf(const NvmePath& path, const pollux_nvme_namespace_info& info) const;
   // On each reactor, one after the other.
   template <typename Step>
   Task<void> OnChannels(Step step);

@@ -326,6 +326,7 @@ void NvmeChannel::Io::End(IoStatus status) {
   IoRequest& request = request_;
   std::byte* const buffer = buffer_;
   if (request.type == IoType::kCompareAndWrite) channel.pair_->OnEnded(*this);
+  if (status == IoStatus::kSuccess && channel.facts_.count_paths) lane().Count(request);
   this->~Io();
   channel.Complete(request, status);
   if (buffer != nullptr) channel.buffers_.Give(buffer);

@@ -24,11 +24,12 @@ class NvmeChannel::Lane final : public NvmeQueue::Client {
   bool TakesIo() const { return rank() <= kNonOptimized; }
   // The io changes something, and may be executed yet; OnSettled() is called when no more.
   void Keep(Io& io);
+  // The request has ended well.
   void Count(const IoRequest& request);
 
   const NvmeRoute& route;
   NvmeQueue& queue;
-  const pollux_nvme_namespace* const ns;
+  const pollux_nvme_namespace* ns;
   const uint8_t index;
   NvmeAccess access = NvmeAccess::kOptimized;
   bool closed = false;

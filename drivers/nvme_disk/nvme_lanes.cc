@@ -12,6 +12,15 @@ constexpr uint64_t kReviveNs = 5 * kNsPerMs;
 
 }  // namespace
 
+void NvmePathCounters::PerType::Add(const PerType& more) {
+  operations += more.operations;
+  bytes += more.bytes;
+  latency_ns += more.latency_ns;
+  latency_max_ns = std::max(latency_max_ns, more.latency_max_ns);
+  const bool shorter = latency_min_ns == 0 || more.latency_min_ns < latency_min_ns;
+  if (more.latency_min_ns != 0 && shorter) latency_min_ns = more.latency_min_ns;
+}
+
 // --- One lane.
 
 NvmeChannel::Lane::Rank NvmeChannel::Lane::rank() const {
@@ -57,15 +66,27 @@ void NvmeChannel::Lane::OnCondition() {
 }
 
 void NvmeChannel::Lane::Count(const IoRequest& request) {
-  const uint64_t bytes = request.blocks * channel_.facts_.block_bytes;
-  if (request.type == IoType::kRead) {
-    ++counters.reads;
-    counters.read_bytes += bytes;
-  } else if (request.type == IoType::kWrite) {
-    ++counters.writes;
-    counters.written_bytes += bytes;
-  } else {
-    ++counters.others;
+  const uint64_t took_ns =
+      std::max<uint64_t>(channel_.reactor().NowNs() - request.submitted_ns(), 1);
+  const NvmePathCounters::PerType one{.operations = 1,
+                                      .bytes = request.blocks * channel_.facts_.block_bytes,
+                                      .latency_ns = took_ns,
+                                      .latency_max_ns = took_ns,
+                                      .latency_min_ns = took_ns};
+  switch (request.type) {
+    case IoType::kRead:
+    case IoType::kCompare:
+      return counters.read.Add(one);
+    case IoType::kWrite:
+    case IoType::kWriteZeroes:
+    case IoType::kCompareAndWrite:
+      return counters.write.Add(one);
+    case IoType::kUnmap:
+      return counters.unmap.Add(one);
+    case IoType::kFlush:
+    case IoType::kReset:
+    case IoType::kAbort:
+      ++counters.others;
   }
 }
 
@@ -88,6 +109,14 @@ void NvmeChannel::AddLane(const NvmeRoute& route, NvmeQueue& queue, NvmeAccess a
 
 void NvmeChannel::CloseLane(const NvmeRoute& route) {
   LaneOf(route)->closed = true;
+  OnLanesChanged();
+}
+
+void NvmeChannel::ReopenLane(const NvmeRoute& route, NvmeAccess access) {
+  Lane* const lane = LaneOf(route);
+  lane->ns = route.ns;
+  lane->access = access;
+  lane->closed = lane->failing = false;
   OnLanesChanged();
 }
 

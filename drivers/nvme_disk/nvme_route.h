@@ -16,14 +16,16 @@ struct NvmeRoute {
   NvmeRoute(NvmePath& its_path, const pollux_nvme_namespace* its_ns) : path(its_path), ns(its_ns) {}
 
   NvmePath& path;
-  const pollux_nvme_namespace* const ns;
+  // Changes only while the route is retired, and every lane is closed.
+  const pollux_nvme_namespace* ns;
   std::array<uint32_t, 4> retry_delays_ms{};  // By CRD of the status. Base figure 94.
   // For I/O without metadata where it is separate: as much as one command can need, to be written
   // into, and of zeroes.
   nvme::Memory metadata{nullptr, nvme::MemoryDeleter{nullptr}};
+  uint32_t metadata_blocks = 0;  // How many it is enough for.
   std::byte* metadata_sink = nullptr;
   std::byte* metadata_zeroes = nullptr;
-  bool retired = false;  // The namespace has gone from this path, and may come back as another.
+  bool retired = false;         // The namespace has gone from this path, and may come back.
   bool reports_access = false;  // By the ANA log page.
 };
 

@@ -234,16 +234,28 @@ Task<Status> NvmeSubsystem::SetChoice(std::string disk, NvmePathChoice choice) {
   co_return OkStatus();
 }
 
-Task<Status> NvmeSubsystem::SetPreferred(std::string disk, uint16_t cntlid) {
+Task<Result<NvmePathKey>> NvmeSubsystem::SetPreferred(std::string disk, NvmePathKey key) {
   const Turn::Holder held = co_await changing_.Take();
   ASSIGN_OR_CO_RETURN(NvmeDisk * found, FindDisk(disk));
+  NvmePath* chosen = nullptr;
   for (NvmePath* path : usable_paths()) {
-    if (path->info().cntlid != cntlid || !found->HasPath(*path)) continue;
-    co_await found->SetPreferred(*path);
-    co_return OkStatus();
+    const pollux_nvme_transport_id& id = path->attachment().id;
+    const bool numbered = path->info().cntlid == key.cntlid;
+    const bool there = key.traddr == id.traddr && key.trsvcid == id.trsvcid;
+    if (!found->HasPath(*path) || !(key.traddr.empty() ? numbered : there)) continue;
+    if (chosen == nullptr || numbered) chosen = path;
   }
-  co_return ErrorOfField(EINVAL, "cntlid", std::to_string(cntlid),
-                         "the disk has no path with this number");
+  if (chosen == nullptr && !key.traddr.empty()) {
+    co_return ErrorOfField(EINVAL, "traddr", key.traddr, "the disk has no path that leads there");
+  }
+  if (chosen == nullptr) {
+    co_return ErrorOfField(EINVAL, "cntlid", std::to_string(key.cntlid),
+                           "the disk has no path with this number");
+  }
+  co_await found->SetPreferred(*chosen);
+  const pollux_nvme_transport_id& id = chosen->attachment().id;
+  NvmePathKey complete{.cntlid = chosen->info().cntlid, .traddr = id.traddr, .trsvcid = id.trsvcid};
+  co_return complete;
 }
 
 Task<void> NvmeSubsystem::Resize(NvmePath& path, uint32_t nsid) {

@@ -12,6 +12,13 @@
 
 namespace pollux {
 
+// Which path: by address, or, where that is empty, by number. A target may number controllers anew
+// at each connect; where several paths lead to one address the number tells them apart, if it can.
+struct NvmePathKey {
+  uint16_t cntlid = 0;
+  std::string traddr, trsvcid;
+};
+
 // What a name ("Nvme0") stands for: an NVM subsystem as this host sees it, with its paths and its
 // disks. A path is one attached controller; a disk is a namespace, reached by every path that has
 // it. Control loop only.
@@ -54,7 +61,8 @@ class NvmeSubsystem {
 
   // Of the disk of that name. ENODEV: there is none. EINVAL: there is no such path.
   Task<Status> SetChoice(std::string disk, NvmePathChoice choice);
-  Task<Status> SetPreferred(std::string disk, uint16_t cntlid);
+  // The answer is complete.
+  Task<Result<NvmePathKey>> SetPreferred(std::string disk, NvmePathKey key);
   // Each reactor's way to each disk over each path. The paths stay until the caller waits.
   struct LaneInfo {
     std::string disk;

@@ -187,11 +187,74 @@ TEST_F(NvmeMultipathTest, QueueDepthFillsTheEmptierPath) {
 TEST_F(NvmeMultipathTest, ThePreferredPathIsTakenAndLeftWithIt) {
   AttachBoth();
   NvmeSubsystem& subsystem = a_.path->subsystem();
-  EXPECT_EQ(ErrnoOf(Run(subsystem.SetPreferred("Nvme0n1", 77))), EINVAL);
-  EXPECT_TRUE(Run(subsystem.SetPreferred("Nvme0n1", 2)).ok());
+  NvmePathKey key{.cntlid = 77};
+  EXPECT_EQ(ErrnoOf(Run(subsystem.SetPreferred("Nvme0n1", key)).status()), EINVAL);
+  key.cntlid = 2;
+  const Result<NvmePathKey> found = Run(subsystem.SetPreferred("Nvme0n1", key));
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_EQ(found->traddr, "0000:02:00.0");
   EXPECT_EQ(SharesOf(b_, 4), 4u);
   EXPECT_TRUE(Run(controllers_->RemovePath(b_.path)).ok());
   EXPECT_EQ(SharesOf(a_, 4), 4u);
+}
+
+// What was saved names another controller by now.
+TEST_F(NvmeMultipathTest, ThePreferredPathIsFoundByItsAddressWhateverItsNumber) {
+  AttachBoth();
+  NvmeSubsystem& subsystem = a_.path->subsystem();
+  NvmePathKey key{.cntlid = 1, .traddr = "0000:02:00.0", .trsvcid = ""};
+  const Result<NvmePathKey> found = Run(subsystem.SetPreferred("Nvme0n1", key));
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_EQ(found->cntlid, 2);
+  EXPECT_EQ(SharesOf(b_, 4), 4u);
+  key.traddr = "0000:03:00.0";
+  EXPECT_EQ(ErrnoOf(Run(subsystem.SetPreferred("Nvme0n1", key)).status()), EINVAL);
+  EXPECT_EQ(SharesOf(b_, 4), 4u);
+}
+
+TEST_F(NvmeMultipathTest, ANamespaceThatComesAndGoesOnOnePathUsesNothingUp) {
+  AttachBoth();
+  SetChoice({.policy = NvmePathChoice::Policy::kActiveActive});
+  const ModelNamespace::Options options{.blocks = kBlocks, .file = file_};
+  const auto has_path = [this] { return static_cast<NvmeDisk*>(Disk())->HasPath(*a_.path); };
+  for (size_t i = 0; i < NvmeChannel::kLanesMax + 6; ++i) {
+    a_.model->RemoveNamespace(1);
+    Until([&] { return !has_path(); });
+    EXPECT_EQ(SharesOf(b_, 2), 2u);
+    ASSERT_EQ(a_.model->AddNamespace(options), 1u);
+    Until(has_path);
+    EXPECT_EQ(SharesOf(a_, 4), 2u);
+  }
+  EXPECT_EQ(Write(5, 0x55), IoStatus::kSuccess);
+  EXPECT_EQ(ByteAt(5), 0x55);
+}
+
+TEST_F(NvmeMultipathTest, PathsAreCountedWithTheirLatencies) {
+  NvmeOptions options;
+  options.io_path_stat = true;
+  ASSERT_TRUE(controllers_->SetOptions(options).ok());
+  AttachBoth();
+  EXPECT_EQ(Write(5, 0x11), IoStatus::kSuccess);
+  a_.model->HoldCommands(NvmeModel::Hold::kIo);
+  const auto read = Begin(IoType::kRead, 5);
+  world_.clock.Advance(7 * kNsPerMs);
+  a_.model->HoldCommands(NvmeModel::Hold::kNothing);
+  a_.model->CompleteAll();
+  EXPECT_EQ(End(*read), IoStatus::kSuccess);
+  EXPECT_EQ(SharesOf(a_, 2), 2u);
+  NvmePathCounters sum, other;
+  for (const NvmeSubsystem::LaneInfo& lane : Run(a_.path->subsystem().Lanes())) {
+    (lane.info.path == a_.path ? sum : other) += lane.info.lane.counters;
+  }
+  EXPECT_EQ(sum.read.operations, 3u);
+  EXPECT_EQ(sum.read.bytes, 3u * 512);
+  EXPECT_GE(sum.read.latency_max_ns, 7 * kNsPerMs);
+  EXPECT_LT(sum.read.latency_min_ns, 7 * kNsPerMs);
+  EXPECT_GT(sum.read.latency_min_ns, 0u);
+  EXPECT_GE(sum.read.latency_ns, sum.read.latency_max_ns + 2 * sum.read.latency_min_ns);
+  EXPECT_EQ(sum.write.operations, 1u);
+  EXPECT_EQ(sum.others, 0u);
+  EXPECT_EQ(other.read.operations + other.write.operations, 0u);
 }
 
 TEST_F(NvmeMultipathTest, OptimizedComesBeforeNonOptimized) {
