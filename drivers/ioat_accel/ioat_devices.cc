@@ -276,8 +276,8 @@ std::vector<IoatDevices::DeviceView> IoatDevices::devices() const {
       ChannelView channel{.index = static_cast<uint32_t>(view.channels.size())};
       channel.state =
           NameOf(place.fault.empty() ? StateOf(place) : POLLUX_IOAT_STATE_OUT_OF_SERVICE);
-      channel.reason =
-          place.fault.empty() ? pollux_ioat_channel_reason(place.channel) : place.fault;
+      channel.reason = place.fault;
+      if (place.fault.empty()) channel.reason = pollux_ioat_channel_reason(place.channel);
       if (place.lane != nullptr) channel.reactor = &place.lane->reactor();
       pollux_ioat_get_statistics(place.channel, &channel.statistics);
       view.channels.push_back(channel);

@@ -19,7 +19,7 @@ PciConfig MakeIoatConfig(const IoatModel::Options& options);
 inline constexpr uint32_t kIoatMsixTable = 0x2000, kIoatMsixPba = 0x3000;
 
 // IoatModel as a PCI device of this process.
-class IoatModelDevice final : public pci::PciDevice {
+class IoatModelDevice : public pci::PciDevice {
  public:
   struct Options {
     IoatModel::Options device;

@@ -30,6 +30,21 @@ struct Operation final : AccelOperation {
   iovec to{}, from[3]{};
 };
 
+// Is among `models` as long as it lives.
+class ListedModel final : public IoatModelDevice {
+ public:
+  using Models = std::map<std::string, IoatModelDevice*>;
+  ListedModel(const Options& options, RegionRegistry& regions, std::string address, Models& models)
+      : IoatModelDevice(options, regions), address_(std::move(address)), models_(models) {
+    models_[address_] = this;
+  }
+  ~ListedModel() override { models_.erase(address_); }
+
+ private:
+  const std::string address_;
+  Models& models_;
+};
+
 // Devices made of memory by their addresses, which execute a descriptor of each channel in a turn.
 class IoatDevicesTest : public testing::Test, private IoatDevices::Observer {
  protected:
@@ -46,8 +61,7 @@ class IoatDevicesTest : public testing::Test, private IoatDevices::Observer {
     environment.attach_begin = [this](pollux_ioat_host* host, const char* address,
                                       const pollux_ioat_attach_options* options,
                                       pollux_ioat_device** device) {
-      auto model = std::make_unique<IoatModelDevice>(options_, regions_);
-      models_[address] = model.get();
+      auto model = std::make_unique<ListedModel>(options_, regions_, address, models_);
       if (before_start_) before_start_(model->model());
       const auto begun = host->AttachDeviceBegin(
           std::move(model), address, options == nullptr ? pollux_ioat_attach_options{} : *options);
@@ -66,11 +80,10 @@ class IoatDevicesTest : public testing::Test, private IoatDevices::Observer {
 
   void OnDeviceGone(const std::string& address, const Status& why) override {
     gone_.push_back(address + ": " + std::string(why.message()));
-    models_.erase(address);
   }
 
   void Turn() {
-    for (auto& [address, device] : models_) device->model().Step();
+    for (const auto& [address, device] : models_) device->model().Step();
     world_.Turn();
     world_.clock.Advance(50 * kNsPerUs);
   }
@@ -82,11 +95,7 @@ class IoatDevicesTest : public testing::Test, private IoatDevices::Observer {
     return task.TakeResult();
   }
   Status Attach(const std::string& address = "a") { return Run(devices_->Attach(address)); }
-  Status Detach(const std::string& address = "a") {
-    const Status detached = Run(devices_->Detach(address));
-    if (detached.ok()) models_.erase(address);
-    return detached;
-  }
+  Status Detach(const std::string& address = "a") { return Run(devices_->Detach(address)); }
   IoatModel& model(const std::string& address = "a") { return models_.at(address)->model(); }
 
   std::byte* Area(size_t i) { return memory_->address() + i * kBytes; }
@@ -123,7 +132,7 @@ class IoatDevicesTest : public testing::Test, private IoatDevices::Observer {
   Accel accel_{*world_.reactors};
   IoatModelDevice::Options options_{.device = {.channels = 2}};
   std::function<void(IoatModel&)> before_start_;
-  std::map<std::string, IoatModelDevice*> models_;
+  ListedModel::Models models_;
   std::unique_ptr<IoatDevices> devices_;
   std::deque<Operation> operations_;
   std::vector<std::string> gone_;
@@ -293,7 +302,6 @@ TEST_F(IoatDevicesTest, ADeviceWithoutAGoodChannelIsRefused) {
   before_start_ = [](IoatModel& model) { model.FailDescriptor(0, 4, ioat::chanerr::kLength); };
   EXPECT_EQ(ErrnoOf(Attach()), EIO);
   EXPECT_TRUE(devices_->devices().empty());
-  models_.clear();
   before_start_ = {};
   EXPECT_TRUE(Attach().ok());
 }
@@ -306,7 +314,6 @@ TEST_F(IoatDevicesTest, SaysWhatIsWrong) {
   const Status late = Attach("c");
   EXPECT_EQ(ErrnoOf(late), ETIMEDOUT) << late;
   EXPECT_EQ(devices_->devices().size(), 1u);
-  models_.erase("c");
 }
 
 class IoatStopTest : public IoatDevicesTest, public testing::WithParamInterface<int> {};
@@ -325,7 +332,6 @@ TEST_P(IoatStopTest, MayComeAtAnyMoment) {
   EXPECT_TRUE(attached.ok() || ErrnoOf(attached) == ECANCELED) << attached;
   EXPECT_TRUE(devices_->devices().empty());
   EXPECT_EQ(AssignedTo(AccelOpcode::kCopy), "software");
-  models_.clear();
   EXPECT_EQ(ErrnoOf(Attach()), ECANCELED) << "after the end";
 }
 INSTANTIATE_TEST_SUITE_P(Turns, IoatStopTest,
