@@ -5,6 +5,7 @@
 
 #include "core/accel/accel.h"
 #include "core/accel/error_module.h"
+#include "drivers/ioat_accel/ioat_devices.h"
 #include "rpc/json_codec.h"
 #include "service/answers.h"
 #include "service/appliance.h"
@@ -113,6 +114,9 @@ Task<Result<v1::AccelAssignOpcResponse>> AccelHandlers::Assign(v1::AccelAssignOp
 Task<Result<v1::AccelSetOptionsResponse>> AccelHandlers::SetOptions(
     v1::AccelSetOptionsRequest request) {
   CO_RETURN_IF_ERROR(CheckOptions(request));
+  if (appliance_.dispatcher().state() != v1::STATE_STARTUP) {
+    co_await appliance_.ioat().SetBytesMin(request.offload_min_bytes());
+  }
   appliance_.configuration().Put({"options", "accel"},
                                  {{"accel_set_options", rpc::EncodeMessage(request)}});
   co_return Done<v1::AccelSetOptionsResponse>();

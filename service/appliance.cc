@@ -12,6 +12,7 @@
 #include "rpc/json_codec.h"
 #include "rpc/spdk_config.h"
 #include "service/handlers.h"
+#include "service/ioat_handlers.h"
 #include "service/nvmf_handlers.h"
 #include "service/systemd.h"
 
@@ -198,6 +199,7 @@ Task<Status> Appliance::BringUp() {
   co_await ReplayAll();
   CO_RETURN_IF_ERROR(co_await ImportConfiguration(std::exchange(imported_, {})));
   CO_RETURN_IF_ERROR(co_await configuration_->Commit());
+  co_await handlers_->ioat().AttachFound();
   co_await OpenListeners();
 
   // From here on hosts are served; the copy is of a configuration that came up.
@@ -255,6 +257,9 @@ Task<Status> Appliance::StartDataPlane() {
   accel_ = std::make_unique<Accel>(*reactors_);
   accel_errors_ = std::make_unique<ErrorModule>(*accel_, *reactors_);
   accel_->Add(*accel_errors_, Accel::Use::kWhenAssigned);
+  const IoatDevices::Environment ioat{
+      .accel = *accel_, .reactors = *reactors_, .control = control_, .regions = regions_};
+  ioat_ = std::make_unique<IoatDevices>(ioat, &handlers_->ioat());
   devices_ = std::make_unique<DeviceRegistry>(*reactors_);
   devices_->AddObserver(notifications_);
   handlers_->Observe(*devices_);
@@ -343,6 +348,15 @@ std::vector<std::string> Appliance::Complaints() const {
     complaints.push_back(absl::StrFormat("%s '%s' is pending: %s", pending.id.kind, pending.id.name,
                                          pending.why.message()));
   }
+  if (ioat_ != nullptr) {
+    for (const IoatDevices::DeviceView& device : ioat_->devices()) {
+      for (const IoatDevices::ChannelView& channel : device.channels) {
+        if (channel.state != IoatDevices::kOutOfService) continue;
+        complaints.push_back(absl::StrFormat("channel %d of I/OAT device %s is out of service: %s",
+                                             channel.index, device.info.address, channel.reason));
+      }
+    }
+  }
   if (iscsi_ != nullptr && initialised_.is_set()) {
     for (const iscsi::PendingLun& lun : iscsi_->pending_luns()) {
       complaints.push_back(
@@ -361,6 +375,7 @@ std::vector<std::string> Appliance::Complaints() const {
 Task<void> Appliance::Stop() {
   stopping_ = true;
   if (nvme_ != nullptr) nvme_->CancelConnects();
+  if (ioat_ != nullptr) ioat_->CancelAttaches();
   if (initialisation_ == Initialisation::kRunning) co_await initialisation_ended_;
   initialised_.Set();
   if (handlers_ != nullptr) handlers_->EndWaits();
@@ -382,12 +397,14 @@ Task<void> Appliance::Stop() {
     handlers_->StopObserving(*devices_);
     devices_->RemoveObserver(notifications_);
   }
+  if (ioat_ != nullptr) co_await ioat_->Stop();
   nvme_.reset();
   handlers_.reset();
   nvmf_.reset();
   iscsi_.reset();
   devices_.reset();
   accel_.reset();
+  ioat_.reset();
   accel_errors_.reset();
   if (reactors_ != nullptr) {
     for (size_t i = 0; i < rings_.size(); ++i) {

@@ -13,6 +13,7 @@
 #include "core/reactors.h"
 #include "core/task_group.h"
 #include "core/uring/reactor_ring.h"
+#include "drivers/ioat_accel/ioat_devices.h"
 #include "drivers/nvme_disk/nvme_controllers.h"
 #include "drivers/uring/file_disk.h"
 #include "rpc/dispatcher.h"
@@ -61,6 +62,7 @@ class Appliance {
   Reactors& reactors() { return *reactors_; }
   Accel& accel() { return *accel_; }
   ErrorModule& accel_errors() { return *accel_errors_; }
+  IoatDevices& ioat() { return *ioat_; }
   RegionRegistry& regions() { return regions_; }
   DeviceRegistry& devices() { return *devices_; }
   Notifications& notifications() { return notifications_; }
@@ -128,6 +130,7 @@ class Appliance {
   std::unique_ptr<ReactorBuffers> nvme_disk_buffers_;
   std::unique_ptr<Accel> accel_;
   std::unique_ptr<ErrorModule> accel_errors_;
+  std::unique_ptr<IoatDevices> ioat_;
   std::unique_ptr<DeviceRegistry> devices_;
   Notifications notifications_;
   std::unique_ptr<NvmeControllers> nvme_;

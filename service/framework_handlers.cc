@@ -8,6 +8,7 @@
 #include <iterator>
 #include <map>
 
+#include "drivers/pci/pci_address.h"
 #include "rpc/json_codec.h"
 #include "service/answers.h"
 #include "service/appliance.h"
@@ -229,6 +230,10 @@ Task<Result<v1::FrameworkGetPciDevicesResponse>> FrameworkHandlers::GetPciDevice
     const pollux_nvme_transport_id& id = path->attachment().id;
     if (id.trtype != POLLUX_NVME_TRANSPORT_PCIE) continue;
     numa_nodes[id.traddr] = path->info().numa_node;
+  }
+  for (const IoatDevices::DeviceView& device : appliance_.ioat().devices()) {
+    if (!pci::ParsePciAddress(device.info.address).ok()) continue;  // A vfio-user socket.
+    numa_nodes[device.info.address] = device.info.numa_node;
   }
   v1::FrameworkGetPciDevicesResponse response;
   for (const auto& [address, numa_node] : numa_nodes) {

@@ -5,6 +5,7 @@
 #include "service/bdev_handlers.h"
 #include "service/disk_handlers.h"
 #include "service/framework_handlers.h"
+#include "service/ioat_handlers.h"
 #include "service/iscsi_handlers.h"
 #include "service/log_handlers.h"
 #include "service/notify_handlers.h"
@@ -24,6 +25,7 @@ struct Handlers::All final : NvmeControllers::Observer {
         thread(appliance),
         notify(appliance),
         accel(appliance),
+        ioat(appliance),
         bdev(appliance),
         disk(appliance),
         nvme(appliance),
@@ -45,6 +47,7 @@ struct Handlers::All final : NvmeControllers::Observer {
   LogHandlers log;
   NotifyHandlers notify;
   AccelHandlers accel;
+  IoatHandlers ioat;
   BdevHandlers bdev;
   DiskHandlers disk;
   NvmeHandlers nvme;
@@ -65,6 +68,7 @@ void Handlers::BindAll(rpc::Dispatcher& dispatcher) {
   all_->log.Bind(dispatcher);
   all_->notify.Bind(dispatcher);
   all_->accel.Bind(dispatcher);
+  all_->ioat.Bind(dispatcher);
   all_->bdev.Bind(dispatcher);
   all_->disk.Bind(dispatcher);
   all_->nvme.Bind(dispatcher);
@@ -76,7 +80,10 @@ void Handlers::BindAll(rpc::Dispatcher& dispatcher) {
   all_->status.Bind(dispatcher);
 }
 
-void Handlers::SpellNames(Configuration& configuration) { all_->iscsi.SpellNames(configuration); }
+void Handlers::SpellNames(Configuration& configuration) {
+  all_->ioat.SpellNames(configuration);
+  all_->iscsi.SpellNames(configuration);
+}
 
 void Handlers::Observe(DeviceRegistry& devices) {
   devices.AddObserver(all_->bdev);
@@ -89,6 +96,7 @@ void Handlers::StopObserving(DeviceRegistry& devices) {
 }
 
 NvmeControllers::Observer& Handlers::nvme_observer() { return *all_; }
+IoatHandlers& Handlers::ioat() { return all_->ioat; }
 NvmfHandlers& Handlers::nvmf() { return all_->nvmf; }
 
 void Handlers::EndWaits() {

@@ -9,6 +9,7 @@ namespace pollux::service {
 
 class Appliance;
 class Configuration;
+class IoatHandlers;
 class NvmfHandlers;
 
 // All handlers, a class per service of the .proto files. The list in BindAll is the one place where
@@ -26,6 +27,7 @@ class Handlers {
   // Ends the calls that wait for something: the appliance stops.
   void EndWaits();
   NvmeControllers::Observer& nvme_observer();
+  IoatHandlers& ioat();
   NvmfHandlers& nvmf();
 
  private:

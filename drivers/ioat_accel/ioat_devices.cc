@@ -31,7 +31,7 @@ std::string_view NameOf(pollux_ioat_state state) {
     case POLLUX_IOAT_STATE_SUSPENDED:
       return "suspended";
     case POLLUX_IOAT_STATE_OUT_OF_SERVICE:
-      return "out of service";
+      return IoatDevices::kOutOfService;
   }
   return "unknown";
 }
@@ -133,11 +133,17 @@ Task<void> IoatDevices::RemoveGone(IoatAttachment* attachment, Status why) {
   if (observer_ != nullptr && !stopping_) observer_->OnDeviceGone(address, why);
 }
 
-Task<void> IoatDevices::Stop() {
-  stopping_ = true;
-  std::vector<std::string> ready;
+void IoatDevices::CancelAttaches() {
   for (const auto& one : attachments_) {
     if (one->state() == IoatAttachment::State::kConnecting) one->Cancel();
+  }
+}
+
+Task<void> IoatDevices::Stop() {
+  stopping_ = true;
+  CancelAttaches();
+  std::vector<std::string> ready;
+  for (const auto& one : attachments_) {
     if (one->state() == IoatAttachment::State::kReady) ready.push_back(one->address());
   }
   for (const std::string& address : ready) {

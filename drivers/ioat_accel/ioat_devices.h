@@ -61,12 +61,15 @@ class IoatDevices final : public AccelModule,
   // What is in flight ends first. Errors: ENODEV there is no such device; EBUSY it is being
   // detached already.
   Task<Status> Detach(std::string address);
-  // Attaches that are under way end with ECANCELED; then everything is detached.
+  // Attaches that are under way end with ECANCELED, soon.
+  void CancelAttaches();
+  // The same; then everything is detached.
   Task<void> Stop();
 
   // The addresses of all I/OAT functions of the PCI bus that vfio-pci has and nobody has attached.
   std::vector<std::string> Scan();
 
+  static constexpr std::string_view kOutOfService = "out of service";
   struct ChannelView {
     uint32_t index = 0;
     std::string_view state;            // "running", "recovering", "suspended", "out of service".

@@ -31,6 +31,7 @@ from pollux.pytest_plugin import StartFailed, free_port, polluxd_path
 
 STARTUP_ONLY = {
     *("framework_start_init", "iscsi_set_options", "bdev_set_options", "accel_set_driver"),
+    "ioat_scan_accel_module",
     *("nvmf_set_config", "nvmf_set_max_subsystems", "nvmf_set_crdt"),
 }
 

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "pollux/v1/accel.pb.h"
 #include "service/appliance.h"
 #include "service/threads.h"
 
@@ -23,6 +24,12 @@ TEST_F(HandlersTest, EveryMethodOfTheDescriptorsHasAHandler) {
   handlers_.BindAll(dispatcher_);
   EXPECT_THAT(dispatcher_.unbound(), testing::IsEmpty());
   EXPECT_GT(dispatcher_.methods().size(), 50u);
+}
+
+TEST_F(HandlersTest, WhatIsNotSaidOfOffloadingIsWhatTheDriverDoes) {
+  v1::AccelSetOptionsRequest request;
+  ASSERT_TRUE(dispatcher_.Complete(request).ok());
+  EXPECT_EQ(request.offload_min_bytes(), IoatDevices::kBytesMinDefault);
 }
 
 TEST_F(HandlersTest, CpumasksAreHexadecimal) {
