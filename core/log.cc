@@ -11,8 +11,9 @@ namespace {
 
 // Every component that logs. A flag of another name is refused.
 constexpr std::array kLogComponents = {
-    "core", "memory", "net",   "block",     "bdev_malloc", "bdev_null", "bdev_uring", "nvme",
-    "nvmf", "scsi",   "iscsi", "vfio_user", "pci",         "rpc",       "store",      "service"};
+    "core",       "memory", "net",  "block", "bdev_malloc", "bdev_null",
+    "bdev_uring", "nvme",   "ioat", "nvmf",  "scsi",        "iscsi",
+    "vfio_user",  "pci",    "rpc",  "store", "service"};
 std::array<std::atomic<bool>, kLogComponents.size()> flags;
 std::atomic<bool> timestamps{true};
 

@@ -36,8 +36,8 @@ PACKAGES = {
 SYSTEM = re.compile(
     r"(sys|linux|netinet|net|arpa|asm|bits)/[\w/.-]+$|[a-z_]+$|"
     r"(byteswap|cpuid|cxxabi|dirent|dlfcn|elf|endian|errno|execinfo|fcntl|getopt|glob|grp|ifaddrs|"
-    r"immintrin|libgen|limits|malloc|math|netdb|nmmintrin|poll|pthread|pwd|sched|semaphore|signal|"
-    r"stdbool|stddef|stdint|stdio|stdlib|string|strings|syslog|termios|time|ucontext|unistd|x86intrin)\.h$"
+    r"emmintrin|immintrin|libgen|limits|malloc|math|netdb|nmmintrin|poll|pthread|pwd|sched|semaphore|signal|"
+    r"stdbool|stddef|stdint|stdio|stdlib|string|strings|syslog|termios|time|ucontext|unistd|wmmintrin|x86intrin)\.h$"
 )
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
