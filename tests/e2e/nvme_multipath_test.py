@@ -151,6 +151,11 @@ def test_the_policy_is_seen_in_what_each_path_carries(polluxd, start_polluxd):
         if selector == "round_robin":
             assert after[other] > before[other] and after[one] > before[one]
     user.finish()
+    for path in host.client.bdev_nvme_get_path_iostat(DISK)["stats"]:
+        stat = path["stat"]
+        for kind in ("read", "write"):
+            least, most = stat[f"min_{kind}_latency_ticks"], stat[f"max_{kind}_latency_ticks"]
+            assert 0 < least <= stat[f"{kind}_latency_ticks"] / stat[f"num_{kind}_ops"] <= most
 
 
 def test_paths_that_are_not_counted_say_so(polluxd, host):
@@ -158,6 +163,22 @@ def test_paths_that_are_not_counted_say_so(polluxd, host):
     with pytest.raises(Exception) as refused:
         host.client.bdev_nvme_get_path_iostat(DISK)
     assert "io_path_stat" in str(refused.value)
+
+
+def test_the_preferred_path_is_the_same_after_a_restart_whatever_its_number(polluxd, host):
+    paths = Paths(polluxd, host)
+    (_, preferred), second = paths.addresses[1], paths.controllers()[1]["cntlid"]
+    host.client.bdev_nvme_set_preferred_path(DISK, second)
+    assert paths.current() == [preferred]
+    # While the first is away, both come back with other numbers, in the other order.
+    paths.target.stop_listening(paths.addresses[0])
+    host.restart()
+    assert wait_until(lambda: paths.current() == [preferred], 30)
+    polluxd.client.nvmf_subsystem_add_listener(NQN, listen_address(*paths.addresses[0]))
+    assert wait_until(lambda: len(paths.controllers()) == 2, 60)
+    numbers = {int(path["trid"]["trsvcid"]): path["cntlid"] for path in paths.controllers()}
+    assert numbers[preferred] != second
+    assert paths.current() == [preferred]
 
 
 def test_paths_and_policy_survive_a_restart_in_any_order(polluxd, host):
