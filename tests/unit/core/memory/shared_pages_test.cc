@@ -57,13 +57,13 @@ TEST_F(SharedPagesTest, APeerSeesTheSameMemoryAndCannotShrinkIt) {
   munmap(peer, 8192);
 }
 
-TEST_F(SharedPagesTest, ZeroTouchesNothingElse) {
+TEST_F(SharedPagesTest, PunchingTouchesNothingElse) {
   constexpr size_t kBytes = 1 << 20;
   auto pages = Map(kBytes);
   for (const auto& [offset, bytes] :
-       {std::pair<size_t, size_t>{0, 1}, {511, 4097}, {4096, 4096}, {100, kBytes - 300}}) {
+       {std::pair<size_t, size_t>{0, kBytes - 1}, {4096, 512 << 10}, {100, kBytes - 300}}) {
     memset(pages->address(), 0xa5, kBytes);
-    pages->Zero(offset, bytes);
+    EXPECT_TRUE(pages->TryPunch(offset, bytes));
     EXPECT_TRUE(IsZero(pages->address() + offset, bytes)) << offset;
     if (offset > 0) {
       EXPECT_EQ(pages->address()[offset - 1], std::byte{0xa5});
@@ -72,17 +72,24 @@ TEST_F(SharedPagesTest, ZeroTouchesNothingElse) {
   }
 }
 
-TEST_F(SharedPagesTest, ZeroingMuchGivesPagesBack) {
+TEST_F(SharedPagesTest, LittleIsNotWorthPunching) {
+  auto pages = Map(1 << 20);
+  memset(pages->address(), 0xa5, pages->bytes());
+  EXPECT_FALSE(pages->TryPunch(0, 4096));
+  EXPECT_EQ(pages->address()[0], std::byte{0xa5});
+}
+
+TEST_F(SharedPagesTest, PunchingGivesPagesBack) {
   auto pages = Map(1 << 20);
   memset(pages->address(), 1, pages->bytes());
   EXPECT_GE(ResidentBytes(), size_t{1} << 20);
-  pages->Zero(0, pages->bytes());
+  EXPECT_TRUE(pages->TryPunch(0, pages->bytes()));
   EXPECT_EQ(ResidentBytes(), 0u);
 }
 
 // A device that does DMA finds pages, not addresses: a fresh page in the place of one that it was
 // told of would not be where it writes.
-TEST_F(SharedPagesTest, ZeroingMuchKeepsThePagesThatADeviceWasToldOf) {
+TEST_F(SharedPagesTest, PagesThatADeviceWasToldOfStay) {
   class Pinning final : public RegionRegistry::Follower {
     Status OnRegionAdded(const Region&) override { return OkStatus(); }
     void OnRegionRemoved(const Region&) override {}
@@ -91,11 +98,10 @@ TEST_F(SharedPagesTest, ZeroingMuchKeepsThePagesThatADeviceWasToldOf) {
   auto pages = Map(1 << 20);
   ASSERT_TRUE(registry_.Follow(device).ok());
   memset(pages->address(), 1, pages->bytes());
-  pages->Zero(0, pages->bytes());
-  EXPECT_EQ(ResidentBytes(), 1u << 20);  // Before reading, which makes holes into pages.
-  EXPECT_TRUE(IsZero(pages->address(), pages->bytes()));
+  EXPECT_FALSE(pages->TryPunch(0, pages->bytes()));
+  EXPECT_EQ(ResidentBytes(), 1u << 20);
   registry_.Unfollow(device);
-  pages->Zero(0, pages->bytes());
+  EXPECT_TRUE(pages->TryPunch(0, pages->bytes()));
   EXPECT_EQ(ResidentBytes(), 0u);
 }
 
@@ -201,15 +207,12 @@ TEST_F(HugeSharedPagesTest, APeerSeesTheSameMemoryAndCannotShrinkIt) {
   munmap(peer, kPage);
 }
 
-TEST_F(HugeSharedPagesTest, ZeroingMuchKeepsThePages) {
+TEST_F(HugeSharedPagesTest, AreNotPunched) {
   auto pages = Map(2 * kPage, /*huge=*/true);
   ASSERT_TRUE(pages->huge());
   memset(pages->address(), 0xa5, pages->bytes());
   const size_t resident = ResidentBytes();
-  pages->Zero(1, pages->bytes() - 2);
-  EXPECT_TRUE(IsZero(pages->address() + 1, pages->bytes() - 2));
-  EXPECT_EQ(pages->address()[0], std::byte{0xa5});
-  EXPECT_EQ(pages->address()[pages->bytes() - 1], std::byte{0xa5});
+  EXPECT_FALSE(pages->TryPunch(1, pages->bytes() - 2));
   EXPECT_EQ(ResidentBytes(), resident);
 }
 
