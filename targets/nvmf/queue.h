@@ -58,8 +58,8 @@ class Queue {
     uint32_t in_capsule_bytes = 8192;    // IOCCSZ of I/O queues, without the 64 of the entry.
     uint32_t io_bytes_max = 128 * 1024;  // MDTS
     uint16_t io_queues_max = 127;
-    uint16_t kas = 10;                  // KAS: granularity of keep alive, in units of 100 ms.
-    uint32_t kato_min_ms = 1000;        // What Connect asks is raised to it.
+    uint16_t kas = 100;                 // KAS: granularity of keep alive, in units of 100 ms.
+    uint32_t kato_min_ms = 10000;       // What Connect asks is raised to it.
     uint8_t trtype = nvme::kTrtypeTcp;  // As the Error Information log names it.
   };
 

@@ -24,8 +24,8 @@ struct TransportOptions {
   bool zcopy = false;                // Without effect: disks lend their memory whenever they can.
   uint32_t sock_priority = 0;
   uint32_t abort_timeout_sec = 1;
-  uint16_t kas = 10;         // Granularity of keep alive, in units of 100 ms.
-  uint32_t min_kato = 1000;  // ms
+  uint16_t kas = 100;         // Granularity of keep alive, in units of 100 ms.
+  uint32_t min_kato = 10000;  // ms
   // Buffers of each reactor; UINT32_MAX: as many as the target has. Accepted for SPDK's scripts.
   uint32_t iobuf_small_cache_size = UINT32_MAX;
   uint32_t iobuf_large_cache_size = UINT32_MAX;

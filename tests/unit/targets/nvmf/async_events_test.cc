@@ -179,7 +179,13 @@ TEST_F(AsyncEventsTest, SurviveEverythingAtOnce) {
 
 // --- Keep alive.
 
-class KeepAliveTest : public ControllerTest {};
+class KeepAliveTest : public ControllerTest {
+ protected:
+  KeepAliveTest() {
+    limits_.kas = 10;
+    limits_.kato_min_ms = 1000;
+  }
+};
 
 TEST_F(KeepAliveTest, EndsAControllerWhoseHostIsSilent) {
   SetUpController(5000);

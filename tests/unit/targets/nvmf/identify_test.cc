@@ -129,7 +129,7 @@ TEST_F(IdentifyTest, DiscoveryControllerIsOne) {
   EXPECT_EQ(U32(data, 516), 0u) << "NN";
   EXPECT_EQ(U16(data, 520), 0) << "ONCS";
   EXPECT_EQ(U8(data, 261), 4) << "LPA";
-  EXPECT_EQ(U16(data, 320), 10) << "KAS";
+  EXPECT_EQ(U16(data, 320), 100) << "KAS";
   for (const uint8_t cns : Bytes{0x00, 0x02, 0x03, 0x05, 0x06, 0x07, 0x08, 0x10, 0x13, 0x1c}) {
     EXPECT_STATUS(Identify(cns, 1), kBadField) << int{cns};
   }
