@@ -81,7 +81,7 @@ def test_what_is_short_stays_with_the_cpu(served):
 
 def test_a_device_that_fails_or_lies_or_dies_costs_no_operation(served):
     (failing,) = measure(served("--fail-every", "50").address, "--operations", "2000", "-q", "16", "--verify", code=0)
-    assert failing["verified"] == 2000 and failing["operations_given_back"] > 10
+    assert failing["verified"] == 2000 and failing["operations_given_back"] > 0
     (lying,) = measure(served("--lie-after", "500").address, "--operations", "2000", "-q", "16", "--verify")
     assert lying["verified"] == 2000 and lying["operations_by_cpu"] > 0
     model = served()
