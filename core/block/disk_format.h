@@ -17,7 +17,9 @@ struct DiskFormat {
   bool md_interleave = false;
   int32_t dif_type = 0;
   bool dif_is_head_of_md = false;
+  std::optional<uint32_t> dif_pi_format;
   std::optional<uint32_t> physical_block_size;
+  bool keeps_protection = false;  // Not a parameter: this kind of disk has protection information.
 };
 
 // EINVAL names the parameter at fault, its value and what it must be.

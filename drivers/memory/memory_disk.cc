@@ -6,6 +6,7 @@
 
 #include "core/block/disk_format.h"
 #include "core/memory/memory.h"
+#include "drivers/memory/block_protection.h"
 
 namespace pollux {
 namespace {
@@ -23,8 +24,12 @@ struct Layout {
 class MemoryChannel final : public BlockChannel {
  public:
   MemoryChannel(BlockDevice& device, Reactor& reactor, SharedPages& pages, const Layout& layout,
-                AccelChannel& accel)
-      : BlockChannel(device, reactor), pages_(pages), layout_(layout), accel_(accel) {}
+                const BlockProtection* protection, AccelChannel& accel)
+      : BlockChannel(device, reactor),
+        pages_(pages),
+        layout_(layout),
+        protection_(protection),
+        accel_(accel) {}
 
  private:
   // A request while its bytes are moved, in its device area. The metadata follows when it ends: it
@@ -72,9 +77,19 @@ class MemoryChannel final : public BlockChannel {
 
   void DoSubmit(IoRequest& request) override {
     switch (request.type) {
-      case IoType::kRead:
       case IoType::kWrite:
+        if (CarriesProtection(request) && !protection_->Verify(request)) {
+          return Complete(request, IoStatus::kMediumError);
+        }
+        return Start(request);
       case IoType::kCompare:
+        // The accel layer compares bytes as they are; the pages have them otherwise.
+        if (protection_ != nullptr && protection_->interleaved()) {
+          return Complete(request, OutcomeOfCompare(request, BlockAt(request.lba),
+                                                    layout_.block_bytes, request.data));
+        }
+        return Start(request);
+      case IoType::kRead:
         return Start(request);
       case IoType::kUnmap:
       case IoType::kWriteZeroes:
@@ -101,6 +116,7 @@ class MemoryChannel final : public BlockChannel {
       return IoStatus::kMiscompare;
     }
     if (move.status != AccelStatus::kSuccess) return IoStatus::kInternalError;
+    if (protection_ != nullptr) return OutcomeOfProtected(request);
     if (layout_.metadata_bytes == 0) return IoStatus::kSuccess;
     const size_t bytes = request.blocks * layout_.metadata_bytes;
     std::byte* const metadata = MetadataOf(request.lba);
@@ -123,6 +139,70 @@ class MemoryChannel final : public BlockChannel {
     }
   }
 
+  // --- Protection information, which the pages have inverted: see block_protection.h.
+
+  // Whether the user sees it at all: where it is separate, metadata may be left out.
+  bool CarriesProtection(const IoRequest& request) const {
+    return protection_ != nullptr && (protection_->interleaved() || request.metadata != nullptr);
+  }
+
+  IoStatus OutcomeOfProtected(IoRequest& request) {
+    switch (request.type) {
+      case IoType::kRead:
+        return OutcomeOfProtectedRead(request);
+      case IoType::kWrite:
+        StoreProtection(request);
+        return IoStatus::kSuccess;
+      case IoType::kCompare: {  // The data is equal; the metadata is separate.
+        if (request.metadata == nullptr) return IoStatus::kSuccess;
+        const iovec given{request.metadata, request.blocks * layout_.metadata_bytes};
+        return OutcomeOfCompare(request, MetadataOf(request.lba), layout_.metadata_bytes,
+                                {&given, 1});
+      }
+      default:
+        ZeroMetadata(request);
+        return IoStatus::kSuccess;
+    }
+  }
+
+  IoStatus OutcomeOfProtectedRead(IoRequest& request) {
+    if (!CarriesProtection(request)) return IoStatus::kSuccess;
+    if (protection_->interleaved()) {
+      protection_->Invert(request.blocks, request.data);
+    } else {
+      const iovec metadata{request.metadata, request.blocks * layout_.metadata_bytes};
+      memcpy(request.metadata, MetadataOf(request.lba), metadata.iov_len);
+      protection_->Invert(request.blocks, {&metadata, 1});
+    }
+    return protection_->Verify(request) ? IoStatus::kSuccess : IoStatus::kMediumError;
+  }
+
+  // The data of a write is in the pages, and interleaved metadata as its writer has it.
+  void StoreProtection(const IoRequest& request) {
+    const iovec blocks{BlockAt(request.lba), request.blocks * layout_.block_bytes};
+    if (protection_->interleaved()) return protection_->Invert(request.blocks, {&blocks, 1});
+    const iovec metadata{MetadataOf(request.lba), request.blocks * layout_.metadata_bytes};
+    if (request.metadata != nullptr) {
+      memcpy(metadata.iov_base, request.metadata, metadata.iov_len);
+    } else {
+      protection_->Generate(request.lba, request.blocks, {&blocks, 1},
+                            {MetadataOf(request.lba), metadata.iov_len});
+    }
+    protection_->Invert(request.blocks, {&metadata, 1});
+  }
+
+  // Of what the pages have at `pages`. Metadata that is separate comes after all data.
+  IoStatus OutcomeOfCompare(IoRequest& request, const std::byte* pages, uint32_t bytes_of_each,
+                            std::span<const iovec> given) {
+    const auto differs = protection_->Compare({pages, request.blocks * bytes_of_each}, given);
+    if (!differs) return IoStatus::kSuccess;
+    request.miscompare_offset =
+        protection_->interleaved() ? *differs : request.blocks * layout_.block_bytes;
+    return IoStatus::kMiscompare;
+  }
+
+  // --- Where things are.
+
   std::byte* BlockAt(uint64_t lba) const { return pages_.address() + lba * layout_.block_bytes; }
   uint64_t MetadataOffset(uint64_t lba) const {
     return layout_.blocks * layout_.block_bytes + lba * layout_.metadata_bytes;
@@ -138,6 +218,9 @@ class MemoryChannel final : public BlockChannel {
   bool DoLend(Loan& loan) override {
     // A borrower knows nothing of separate metadata, which would then not match the data.
     if (layout_.metadata_bytes > 0) return false;
+    // Nor does it verify protection information that is interleaved, before it sends or after it
+    // has received: bad blocks would get in and out by it. And the pages have it inverted.
+    if (protection_ != nullptr) return false;
     loan.parts[0] = {BlockAt(loan.lba), loan.blocks * layout_.block_bytes};
     loan.part_count = 1;
     return true;
@@ -145,6 +228,7 @@ class MemoryChannel final : public BlockChannel {
 
   SharedPages& pages_;
   const Layout layout_;
+  const BlockProtection* const protection_;  // Null: there is none.
   AccelChannel& accel_;
 };
 
@@ -158,6 +242,7 @@ class MemoryDisk final : public BlockDevice {
         layout_{.block_bytes = geometry.data_block_bytes(),
                 .metadata_bytes = geometry.metadata_interleaved ? 0 : geometry.metadata_bytes,
                 .blocks = geometry.blocks} {
+    if (geometry.protection_type != 0) protection_.emplace(geometry);
     limits_.unmap_blocks_max = kZeroBytesMax / layout_.block_bytes;
     limits_.write_zeroes_blocks_max = kZeroBytesMax / layout_.block_bytes;
     limits_.unmapped_reads_zero = true;
@@ -170,13 +255,15 @@ class MemoryDisk final : public BlockDevice {
 
  private:
   Result<std::unique_ptr<BlockChannel>> MakeChannel(Reactor& reactor) override {
-    return std::make_unique<MemoryChannel>(*this, reactor, *pages_, layout_,
+    const BlockProtection* const protection = protection_ ? &*protection_ : nullptr;
+    return std::make_unique<MemoryChannel>(*this, reactor, *pages_, layout_, protection,
                                            accel_.channel(reactor));
   }
 
   Accel& accel_;
   const std::unique_ptr<SharedPages> pages_;
   const Layout layout_;
+  std::optional<BlockProtection> protection_;
 };
 
 }  // namespace
@@ -190,7 +277,9 @@ Result<std::unique_ptr<BlockDevice>> MakeMemoryDisk(MemoryDiskOptions options,
                           .md_interleave = options.md_interleave,
                           .dif_type = options.dif_type,
                           .dif_is_head_of_md = options.dif_is_head_of_md,
-                          .physical_block_size = options.physical_block_size};
+                          .dif_pi_format = options.dif_pi_format,
+                          .physical_block_size = options.physical_block_size,
+                          .keeps_protection = true};
   ASSIGN_OR_RETURN(Geometry geometry, GeometryOf(format));
   geometry.optimal_boundary_blocks = options.optimal_io_boundary;
   if (options.numa_id < -1) {

@@ -20,10 +20,10 @@ struct MemoryDiskOptions {
   uint32_t optimal_io_boundary = 0;
   uint32_t md_size = 0;
   bool md_interleave = false;
-  int32_t dif_type = 0;  // Protection information is not kept: only 0.
+  int32_t dif_type = 0;
   bool dif_is_head_of_md = false;
   std::optional<uint32_t> physical_block_size;
-  std::optional<uint32_t> dif_pi_format;
+  std::optional<uint32_t> dif_pi_format;  // Only a guard of 16 bits: 0.
   int32_t numa_id = -1;
 
   // Not a parameter of the method: hugepages, when there are enough.
@@ -34,6 +34,9 @@ inline constexpr char kMemoryDiskProduct[] = "Malloc disk";
 
 // A disk in memory of its own: zero when made, gone when deleted. It lends its pages, so that
 // targets send from them and receive into them.
+// With protection information (dif_type) it lends nothing: what is written is verified before it is
+// stored, and what is read before it is handed out. kMediumError says that it is wrong, as a drive
+// that checks on its own would. Where metadata is apart and the writer has none, it is made.
 // The accel layer, which outlives it, moves what is not lent. EINVAL names the parameter; ENOMEM
 // says what was wanted and what is free.
 Result<std::unique_ptr<BlockDevice>> MakeMemoryDisk(MemoryDiskOptions options,

@@ -278,7 +278,12 @@ TEST_F(MemoryDiskTest, RefusalsNameTheParameter) {
   EXPECT_EQ(refused([](O& o) { o.md_size = 9; }), "22 md_size 9");
   EXPECT_EQ(refused([](O& o) { o.md_size = 256; }), "22 md_size 256");
   EXPECT_EQ(refused([](O& o) { o.dif_type = 1; }), "22 dif_type 1");
-  EXPECT_EQ(refused([](O& o) { o.dif_is_head_of_md = true; }), "22 dif_is_head_of_md true");
+  EXPECT_EQ(refused([](O& o) { o.md_size = 8, o.dif_type = 4; }), "22 dif_type 4");
+  EXPECT_EQ(refused([](O& o) { o.md_size = 8, o.dif_type = -1; }), "22 dif_type -1");
+  EXPECT_EQ(refused([](O& o) { o.md_size = 8, o.dif_is_head_of_md = true; }),
+            "22 dif_is_head_of_md true");
+  EXPECT_EQ(refused([](O& o) { o.md_size = 16, o.dif_type = 1, o.dif_pi_format = 1; }),
+            "22 dif_pi_format 1");
   EXPECT_EQ(refused([](O& o) { o.physical_block_size = 256; }), "22 physical_block_size 256");
   EXPECT_EQ(refused([](O& o) { o.physical_block_size = 5000; }), "22 physical_block_size 5000");
   EXPECT_EQ(refused([](O& o) { o.uuid = "x"; }), "22 uuid x");
