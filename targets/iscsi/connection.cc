@@ -40,8 +40,9 @@ Connection::Connection(Session& session, Arrival arrival, std::unique_ptr<ByteSt
       initiator_address_(arrival.initiator_address),
       target_address_(arrival.target_address),
       stream_(std::move(stream)),
-      reader_(kReadAheadBytes, kMaxRecvDataSegmentLength),
+      reader_(kReadAheadBytes, kMaxRecvDataSegmentLength, arrival.digests),
       max_recv_(arrival.max_recv_data_segment_length),
+      agreed_(arrival.digests),
       stat_sn_(arrival.next_stat_sn),
       data_in_items_(session.identity().discovery
                          ? 0
@@ -59,7 +60,7 @@ Connection::Connection(Session& session, Arrival arrival, std::unique_ptr<ByteSt
 
   // The final login response goes out as that of any request.
   ControlTask* const login = TakeControlTask();
-  login->response = reinterpret_cast<const ResponsePdu&>(arrival.final_response);
+  login->header() = reinterpret_cast<const ResponsePdu&>(arrival.final_response);
   login->text = std::move(arrival.final_text);
 }
 
@@ -76,6 +77,7 @@ void Connection::Open() {
   for (ControlTask& task : control_tasks_) {
     if (task.in_use_) Respond(task);
   }
+  digests_ = agreed_;  // Login's own PDUs bear none.
   if (session_.worker().options().nop_in_interval_s > 0) OnNopTimer();
   Process();
 }
@@ -164,16 +166,14 @@ void Connection::RunEnd() {
 
 void Connection::RequestLogout() {
   if (state_ != State::kRunning || logout_request_.queued()) return;
-  auto& message = reinterpret_cast<AsyncMessagePdu&>(logout_request_.header);
-  message = {};
+  logout_request_.Begin();
+  auto& message = logout_request_.HeaderAs<AsyncMessagePdu>();
   message.opcode = static_cast<uint8_t>(Opcode::kAsyncMessage);
   message.flags = kFinal;
   message.itt = kReservedTag;
   message.event = static_cast<uint8_t>(AsyncEvent::kLogoutRequested);
   message.parameter_3 = 1;  // Seconds.
-  logout_request_.parts[0] = {&message, sizeof(message)};
-  logout_request_.part_count = 1;
-  Send(logout_request_, logout_request_.header, /*has_status=*/true);
+  Send(logout_request_, /*has_status=*/true);
 }
 
 // --- Receiving.
@@ -187,7 +187,10 @@ size_t Connection::ReceiveInto(std::span<iovec> parts) {
   size_t count = 0;
   if (reader_.streaming() > 0) {
     count = PlaceSegment(parts.first(parts.size() - 1));
-    for (size_t i = 0; i < count; ++i) placed_ += parts[i].iov_len;
+    for (size_t i = 0; i < count; ++i) {
+      places_[i] = parts[i];
+      placed_ += parts[i].iov_len;
+    }
     if (placed_ < reader_.streaming()) return count;
   }
   std::span<std::byte> space = reader_.Space();
@@ -199,11 +202,15 @@ size_t Connection::ReceiveInto(std::span<iovec> parts) {
 void Connection::OnReceived(size_t bytes) {
   const size_t landed = std::min(bytes, placed_);
   if (landed > 0) {
+    for (size_t i = 0, left = landed; left > 0; ++i) {
+      const size_t here = std::min(left, places_[i].iov_len);
+      reader_.Streamed({static_cast<const std::byte*>(places_[i].iov_base), here});
+      left -= here;
+    }
     SegmentLanded(landed);
-    reader_.Streamed(landed);
-    if (reader_.streaming() == 0) EndSegment();
   }
   if (bytes > landed) reader_.Received(bytes - landed);
+  if (const std::optional<bool> digest_ok = reader_.EndOfData()) EndSegment(*digest_ok);
   Process();
 }
 
@@ -272,7 +279,7 @@ void Connection::Violate(const Pdu& pdu, RejectReason reason, const char* what) 
 // The data segment of the PDU goes to `sink`: what is here now, the rest as it comes.
 void Connection::BeginSegment(const Pdu& pdu, Sink sink) {
   sink_ = sink;
-  sink_final_ = pdu.header->final();
+  sink_request_ = *pdu.header;
   if (sink == Sink::kTask) {
     if (!pdu.data.empty() && sink_task_->takes_data()) sink_task_->TakeData(pdu.data);
   } else if (sink == Sink::kControl) {
@@ -280,7 +287,7 @@ void Connection::BeginSegment(const Pdu& pdu, Sink sink) {
     data.assign(reinterpret_cast<const char*>(pdu.data.data()), pdu.data.size());
     data.resize(pdu.header->data_segment_length);
   }
-  if (pdu.rest == 0) EndSegment();
+  if (pdu.whole) EndSegment(pdu.digest_ok);
 }
 
 // Where the next bytes of the data segment go.
@@ -308,21 +315,44 @@ void Connection::SegmentLanded(size_t bytes) {
   if (sink_ == Sink::kTask && sink_task_->takes_data()) sink_task_->Landed(bytes);
 }
 
-void Connection::EndSegment() {
+// What nobody takes may be damaged.
+void Connection::EndSegment(bool digest_ok) {
   const Sink sink = std::exchange(sink_, Sink::kNone);
-  if (sink == Sink::kTask) std::exchange(sink_task_, nullptr)->EndSegment(sink_final_);
-  if (sink == Sink::kControl) DeliverControl(*std::exchange(sink_control_, nullptr));
+  if (sink == Sink::kTask) {
+    ScsiTask& task = *std::exchange(sink_task_, nullptr);
+    const bool damaged = !digest_ok && task.takes_data();
+    if (damaged) RejectDamaged(sink_request_);
+    task.EndSegment(sink_request_.final(), damaged);
+  } else if (sink == Sink::kControl) {
+    ControlTask& task = *std::exchange(sink_control_, nullptr);
+    if (digest_ok) return DeliverControl(task);
+    ReleaseControlTask(task);
+    if (IsNumbered(sink_request_)) {
+      session_.CountAsReceived(As<NopOutPdu>(sink_request_).cmd_sn);
+    }
+    RejectDamaged(sink_request_);
+  }
+}
+
+void Connection::RejectDamaged(const BasicHeader& request) {
+  ControlTask& task = *TakeControlTask();
+  task.request = request;
+  RejectControl(task, RejectReason::kDataDigestError);
 }
 
 // --- Sending.
 
-void Connection::Send(SendItem& item, ResponsePdu& header, bool has_status) {
+void Connection::Send(OutgoingPdu& pdu, bool has_status) {
   CHECK(can_send());
-  header.stat_sn = stat_sn_;
+  ResponsePdu& header = pdu.header();
+  // Of all PDUs without a status, Data-In alone reserves the field. §11.7.4
+  const bool reserved = !has_status && header.opcode == static_cast<uint8_t>(Opcode::kDataIn);
+  header.stat_sn = reserved ? 0 : stat_sn_;
   if (has_status) ++stat_sn_;
   header.exp_cmd_sn = session_.exp_cmd_sn();
   header.max_cmd_sn = session_.MaxCmdSn();
-  stream_->Send(item);
+  pdu.Seal(digests_);
+  stream_->Send(pdu);
 }
 
 DataInItem* Connection::TakeDataInItem() { return free_data_in_items_.PopFront(); }

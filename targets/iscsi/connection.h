@@ -44,6 +44,7 @@ class Connection final : private ByteStream::Owner {
     SocketAddress initiator_address;
     SocketAddress target_address;
     uint32_t max_recv_data_segment_length = 8192;  // The initiator's.
+    Digests digests;  // From the first PDU after the final login response.
     uint32_t next_stat_sn = 0;
     std::string leftover;  // Received after the last login request.
     LoginResponsePdu final_response{};
@@ -73,8 +74,8 @@ class Connection final : private ByteStream::Owner {
   // --- By its tasks.
   // False once the stream is gone: nothing can be sent any more.
   bool can_send() const { return state_ < State::kDraining; }
-  // Queues a PDU of which the first part is a header; `has_status` uses up a StatSN.
-  void Send(SendItem& item, ResponsePdu& header, bool has_status);
+  // Queues a PDU that only lacks its numbers, padding and digests; `has_status` uses up a StatSN.
+  void Send(OutgoingPdu& pdu, bool has_status);
   uint32_t max_recv_data_segment_length() const { return max_recv_; }
   DataInItem* TakeDataInItem();
   void GiveDataInItem(DataInItem& item);
@@ -113,6 +114,8 @@ class Connection final : private ByteStream::Owner {
   void DeliverControl(ControlTask& task);
   // Its data is discarded, and its CmdSN counts as received.
   void Reject(const Pdu& pdu, RejectReason reason);
+  // What was to be taken came with damaged data. The Reject is all that there is to its PDU.
+  void RejectDamaged(const BasicHeader& request);
   // A PDU that shows that we do not understand each other: Reject, then the end.
   void Violate(const Pdu& pdu, RejectReason reason, const char* what);
   uint32_t UnaskedBytesMax() const;
@@ -122,7 +125,7 @@ class Connection final : private ByteStream::Owner {
   void BeginSegment(const Pdu& pdu, Sink sink);
   size_t PlaceSegment(std::span<iovec> parts);
   void SegmentLanded(size_t bytes);
-  void EndSegment();
+  void EndSegment(bool digest_ok);
 
   ControlTask* TakeControlTask();
   void ReleaseControlTask(ControlTask& task);
@@ -163,16 +166,20 @@ class Connection final : private ByteStream::Owner {
 
   // Receiving.
   PduReader reader_;
-  size_t placed_ = 0;  // Bytes of the data segment that the stream was given places for.
+  // Where the stream was told to put the next bytes of the data segment.
+  std::array<iovec, ByteStream::kReceivePartsMax> places_{};
+  size_t placed_ = 0;  // Bytes there.
   Sink sink_ = Sink::kNone;
   ScsiTask* sink_task_ = nullptr;
   ControlTask* sink_control_ = nullptr;
-  bool sink_final_ = false;
+  BasicHeader sink_request_{};  // The one that the data segment belongs to.
   bool out_of_control_tasks_ = false;
   IntrusiveList<ScsiTask, &ScsiTask::lent_node_> lent_;
 
   // Sending.
   uint32_t max_recv_;
+  const Digests agreed_;
+  Digests digests_;  // As agreed once login is over.
   uint32_t stat_sn_;
   Notice ping_, logout_request_;
   std::vector<DataInItem> data_in_items_;

@@ -85,7 +85,12 @@ void Connection::OnScsiCommand(const Pdu& pdu) {
   }
   if (!has_data) return session_.Deliver(request.cmd_sn, immediate, *task);
 
-  if (pdu.rest == 0 && task->takes_data()) {
+  if (pdu.whole && task->takes_data()) {
+    if (!pdu.digest_ok) {
+      RejectDamaged(*pdu.header);
+      task->FailForDigest();
+      return session_.Deliver(request.cmd_sn, immediate, *task);
+    }
     // Most often it is wanted within this turn, and copied once.
     task->LendImmediateData(pdu.data);
     lent_.PushBack(*task);
@@ -129,6 +134,7 @@ void Connection::OnDataOut(const Pdu& pdu) {
 
 void Connection::AdmitTask(ScsiTask& task) {
   if (task.no_room()) return task.Refuse(scsi::ScsiStatus::kTaskSetFull);
+  if (task.damaged()) return task.RefuseDamaged();
   if (session_.state() != Session::State::kOpen) return task.Refuse(scsi::ScsiStatus::kBusy);
   if (task.immediate()) return StartTask(task);
   waiting_.PushBack(task);

@@ -14,7 +14,6 @@
 namespace pollux::iscsi {
 namespace {
 
-constexpr std::byte kPadding[4] = {};
 constexpr size_t kKeptBytesMax = 4096;  // What a control task keeps of its strings' memory.
 
 void Empty(std::string& text) {
@@ -49,7 +48,7 @@ ControlTask* Connection::TakeControlTask() {
   ControlTask* const task = free_control_tasks_.PopFront();
   CHECK(task != nullptr);  // Nothing is read while there is none.
   task->in_use_ = true;
-  task->response = {};
+  task->Begin();
   return task;
 }
 
@@ -103,14 +102,9 @@ void Connection::OnControlTurn(ControlTask& task) {
 
 void Connection::Respond(ControlTask& task, bool has_status) {
   if (!can_send()) return ReleaseControlTask(task);
-  const auto length = static_cast<uint32_t>(task.text.size());
-  const uint32_t padding = PaddedTo4(length) - length;
-  task.response.data_segment_length = length;
-  task.part_count = 0;
-  task.parts[task.part_count++] = {&task.response, sizeof(task.response)};
-  if (length > 0) task.parts[task.part_count++] = {task.text.data(), length};
-  if (padding > 0) task.parts[task.part_count++] = {const_cast<std::byte*>(kPadding), padding};
-  Send(task, task.response, has_status);
+  task.header().data_segment_length = static_cast<uint32_t>(task.text.size());
+  if (!task.text.empty()) task.AddData(task.text.data(), task.text.size());
+  Send(task, has_status);
 }
 
 void Connection::OnControlSent(ControlTask& task) { ReleaseControlTask(task); }
@@ -118,11 +112,11 @@ void Connection::OnControlSent(ControlTask& task) { ReleaseControlTask(task); }
 void Connection::RejectControl(ControlTask& task, RejectReason reason) {
   LogDebug("iscsi", "connection %d: opcode 0x%02x is rejected, reason 0x%02x", id_,
            task.request.opcode & kOpcodeMask, static_cast<int>(reason));
-  task.response = {};
-  task.response.opcode = static_cast<uint8_t>(Opcode::kReject);
-  task.response.flags = kFinal;
-  task.response.response = static_cast<uint8_t>(reason);
-  task.response.itt = kReservedTag;
+  task.Begin();
+  task.header().opcode = static_cast<uint8_t>(Opcode::kReject);
+  task.header().flags = kFinal;
+  task.header().response = static_cast<uint8_t>(reason);
+  task.header().itt = kReservedTag;
   task.text.assign(reinterpret_cast<const char*>(&task.request), sizeof(task.request));
   Respond(task);
 }
@@ -134,25 +128,23 @@ void Connection::AnswerNopOut(ControlTask& task) {
     // It answers our ping, or only tells ExpStatSN.
     return ReleaseControlTask(task);
   }
-  task.response.opcode = static_cast<uint8_t>(Opcode::kNopIn);
-  task.response.flags = kFinal;
-  task.response.lun = task.request.lun;
-  task.response.itt = task.request.itt;
-  task.response.specific_20 = kReservedTag;  // TTT.
+  task.header().opcode = static_cast<uint8_t>(Opcode::kNopIn);
+  task.header().flags = kFinal;
+  task.header().lun = task.request.lun;
+  task.header().itt = task.request.itt;
+  task.header().specific_20 = kReservedTag;  // TTT.
   task.text = task.data.substr(0, max_recv_);
   Respond(task);
 }
 
 void Connection::SendPing() {
   if (ping_.queued()) return;
-  ping_.header = {};
-  ping_.header.opcode = static_cast<uint8_t>(Opcode::kNopIn);
-  ping_.header.flags = kFinal;
-  ping_.header.itt = kReservedTag;
-  ping_.header.specific_20 = 1;  // TTT: an answer is asked for.
-  ping_.parts[0] = {&ping_.header, sizeof(ping_.header)};
-  ping_.part_count = 1;
-  Send(ping_, ping_.header, /*has_status=*/false);
+  ping_.Begin();
+  ping_.header().opcode = static_cast<uint8_t>(Opcode::kNopIn);
+  ping_.header().flags = kFinal;
+  ping_.header().itt = kReservedTag;
+  ping_.header().specific_20 = 1;  // TTT: an answer is asked for.
+  Send(ping_, /*has_status=*/false);
 }
 
 // Whatever comes from the initiator shows that it is there. After a silent interval it is asked,
@@ -177,10 +169,10 @@ void Connection::OnNopTimer() {
 void Connection::AnswerLogout(ControlTask& task) {
   const auto& request = As<LogoutRequestPdu>(task.request);
   const auto reason = static_cast<LogoutReason>(request.flags & kLogoutReasonMask);
-  task.response.opcode = static_cast<uint8_t>(Opcode::kLogoutResponse);
-  task.response.flags = kFinal;
-  task.response.itt = task.request.itt;
-  auto& response = reinterpret_cast<LogoutResponsePdu&>(task.response);
+  task.header().opcode = static_cast<uint8_t>(Opcode::kLogoutResponse);
+  task.header().flags = kFinal;
+  task.header().itt = task.request.itt;
+  auto& response = task.HeaderAs<LogoutResponsePdu>();
   response.time2wait = static_cast<uint16_t>(session_.parameters().default_time2wait);
   response.time2retain = 0;  // Nothing of it is kept.
 
@@ -282,10 +274,10 @@ Task<void> Connection::TellColdReset() {
 
 void Connection::RespondTaskManagement(ControlTask& task, TaskManagementResult result) {
   --pending_;
-  task.response.opcode = static_cast<uint8_t>(Opcode::kTaskManagementResponse);
-  task.response.flags = kFinal;
-  task.response.response = static_cast<uint8_t>(result);
-  task.response.itt = task.request.itt;
+  task.header().opcode = static_cast<uint8_t>(Opcode::kTaskManagementResponse);
+  task.header().flags = kFinal;
+  task.header().response = static_cast<uint8_t>(result);
+  task.header().itt = task.request.itt;
   Respond(task);
 }
 
@@ -371,11 +363,11 @@ void Connection::SendTextPortion(ControlTask& task) {
   } else if (text_ttt_ == kReservedTag) {
     text_ttt_ = next_text_ttt_++ & 0x7fffffff;
   }
-  task.response.opcode = static_cast<uint8_t>(Opcode::kTextResponse);
-  task.response.flags = last ? kFinal : text_answer_.empty() ? uint8_t{0} : kContinue;
-  task.response.lun = task.request.lun;
-  task.response.itt = task.request.itt;
-  task.response.specific_20 = text_ttt_;
+  task.header().opcode = static_cast<uint8_t>(Opcode::kTextResponse);
+  task.header().flags = last ? kFinal : text_answer_.empty() ? uint8_t{0} : kContinue;
+  task.header().lun = task.request.lun;
+  task.header().itt = task.request.itt;
+  task.header().specific_20 = text_ttt_;
   Respond(task);
 }
 

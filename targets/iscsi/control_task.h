@@ -2,8 +2,8 @@
 #include <string>
 
 #include "core/intrusive_list.h"
-#include "core/net/byte_stream.h"
 #include "targets/iscsi/iscsi_spec.h"
+#include "targets/iscsi/outgoing_pdu.h"
 #include "targets/iscsi/task.h"
 
 namespace pollux::iscsi {
@@ -12,14 +12,13 @@ class Connection;
 
 // A request that is no SCSI command (NOP-Out, task management, text, logout), or one that is
 // rejected, and its response. A connection has a few; while all are in use it reads no more.
-class ControlTask final : public Numbered, public SendItem {
+class ControlTask final : public Numbered, public OutgoingPdu {
  public:
   Connection* connection = nullptr;
   BasicHeader request{};
   std::string data;  // Of the request.
   // Task management: it concerns tasks that came before this one. See Session::Manage.
   uint64_t serial = 0;
-  ResponsePdu response{};
   std::string text;  // Data segment of the response.
 
   void OnItsTurn() override;
@@ -34,10 +33,7 @@ class ControlTask final : public Numbered, public SendItem {
 };
 
 // What the target sends of its own accord: a ping, an event. One of a kind at a time.
-class Notice final : public SendItem {
- public:
-  ResponsePdu header{};
-
+class Notice final : public OutgoingPdu {
  private:
   void OnSent(bool) override {}
 };

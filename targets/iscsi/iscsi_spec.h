@@ -39,6 +39,7 @@ inline constexpr uint32_t kReservedTag = 0xffffffff;
 inline constexpr size_t kHeaderBytes = 48;
 inline constexpr size_t kAhsBytesMax = 255 * 4;
 inline constexpr uint32_t kDataSegmentBytesMax = 0xffffff;
+inline constexpr size_t kDigestBytes = 4;  // CRC32C, least significant byte first. §13.1
 
 constexpr uint32_t PaddedTo4(uint32_t bytes) { return (bytes + 3) & ~3u; }
 
@@ -385,6 +386,7 @@ static_assert(sizeof(LogoutResponsePdu) == kHeaderBytes);
 static_assert(offsetof(LogoutResponsePdu, time2wait) == 40);
 
 enum class RejectReason : uint8_t {  // §11.17.1
+  kDataDigestError = 0x02,
   kSnackReject = 0x03,
   kProtocolError = 0x04,
   kCommandNotSupported = 0x05,
@@ -464,6 +466,7 @@ namespace value {
 inline constexpr char kYes[] = "Yes";
 inline constexpr char kNo[] = "No";
 inline constexpr char kNone[] = "None";
+inline constexpr char kCrc32c[] = "CRC32C";
 inline constexpr char kReject[] = "Reject";
 inline constexpr char kIrrelevant[] = "Irrelevant";
 inline constexpr char kNotUnderstood[] = "NotUnderstood";

@@ -23,6 +23,10 @@ bool BelongsToSecurityStage(std::string_view key) {
          key == key::kMaxRecvDataSegmentLength;
 }
 
+bool SaysWhoItIs(std::string_view key) {
+  return key == key::kInitiatorName || key == key::kTargetName || key == key::kSessionType;
+}
+
 Parameters WishesOf(Parameters ours) {
   ours.max_recv_data_segment_length = 0;  // Not negotiated.
   return ours;
@@ -57,6 +61,12 @@ Login::Reply Login::OnRequest(const LoginRequestPdu& request, std::string_view t
 
   const LoginStatus status = TakeText();
   if (status != LoginStatus::kSuccess) return Fail(request, status, fault_);
+  // Without the operational stage there is no occasion to propose them.
+  const bool at_end = stage_ == LoginStage::kSecurity && (request.flags & kTransit) != 0 &&
+                      NextStage(request.flags) == LoginStage::kFullFeature;
+  if (negotiation_.LacksDigest(at_end)) {
+    return Fail(request, LoginStatus::kInitiatorError, "the target requires digests");
+  }
   return MakeReply(request);
 }
 
@@ -94,19 +104,21 @@ LoginStatus Login::TakeText() {
     fault_ = "the text is not made of key=value pairs";
     return LoginStatus::kInitiatorError;
   }
-  // What kind of session it is decides how other keys are answered, wherever it stands.
-  if (!admitted_) {
+  // What kind of session it is, and with which target, decides how other keys are answered,
+  // wherever it stands.
+  const bool first = !admitted_;
+  if (first) {
     for (const KeyValue& pair : *pairs) {
-      if (pair.key != key::kSessionType) continue;
-      negotiation_.set_discovery(pair.value == value::kDiscovery);
+      if (!SaysWhoItIs(pair.key)) continue;
+      const LoginStatus status = TakeKey(pair.key, pair.value);
+      if (status != LoginStatus::kSuccess) return status;
     }
-  }
-  for (const KeyValue& pair : *pairs) {
-    const LoginStatus status = TakeKey(pair.key, pair.value);
+    const LoginStatus status = TakeNames();
     if (status != LoginStatus::kSuccess) return status;
   }
-  if (!admitted_) {
-    const LoginStatus status = TakeNames();
+  for (const KeyValue& pair : *pairs) {
+    if (first && SaysWhoItIs(pair.key)) continue;
+    const LoginStatus status = TakeKey(pair.key, pair.value);
     if (status != LoginStatus::kSuccess) return status;
   }
   if (!authenticated_) {
@@ -131,7 +143,7 @@ LoginStatus Login::TakeKey(std::string_view key, std::string_view value) {
     return LoginStatus::kInitiatorError;
   }
   const bool is_name = key == key::kInitiatorName || key == key::kTargetName;
-  if (admitted_ && (is_name || key == key::kSessionType)) {
+  if (admitted_ && SaysWhoItIs(key)) {
     fault_ = absl::StrFormat("the key '%s' belongs into the first request", Printable(key));
     return LoginStatus::kInitiatorError;
   }
@@ -192,6 +204,7 @@ LoginStatus Login::TakeNames() {
     fault_ = "CHAP is required, and was not offered";
     return LoginStatus::kAuthenticationFailed;
   }
+  negotiation_.RequireDigests(verdict_.header_digest_required, verdict_.data_digest_required);
   std::string about_target;
   if (!verdict_.target_alias.empty()) {
     AppendKey(about_target, key::kTargetAlias, verdict_.target_alias);

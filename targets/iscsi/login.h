@@ -33,6 +33,8 @@ class Login {
   struct Verdict {
     LoginStatus status = LoginStatus::kSuccess;
     bool chap_required = false;
+    bool header_digest_required = false;
+    bool data_digest_required = false;
     std::optional<uint16_t> portal_group_tag;
     std::string target_alias;
   };

@@ -156,6 +156,7 @@ Result<Connection::Arrival> LoginConnection::MakeArrival() {
   arrival.initiator_address = initiator_address_;
   arrival.target_address = target_address_;
   arrival.max_recv_data_segment_length = parameters().max_recv_data_segment_length;
+  arrival.digests = {parameters().header_digest, parameters().data_digest};
   arrival.next_stat_sn = reply_.header.stat_sn;
   arrival.leftover.assign(reinterpret_cast<const char*>(reader_.leftover().data()),
                           reader_.leftover().size());

@@ -16,6 +16,7 @@ struct Negotiation::Rule {
     kDeclaredNumber,  // The initiator's own; not answered.
     kDeclaredText,    // Noted by nobody here; not answered.
     kChosen,          // A list of which we know one value.
+    kDigest,          // A list of which we take the first that we know, and may take.
     kAlwaysNo,        // Obsolete keys that must be understood. §13.25.
     kAlwaysRejected,
   };
@@ -46,8 +47,8 @@ const Negotiation::Rule* Negotiation::FindRule(std::string_view key) {
       {key::kDataPduInOrder, K::kOr, true, 0, 0, nullptr, &P::data_pdu_in_order},
       {key::kDataSequenceInOrder, K::kOr, true, 0, 0, nullptr, &P::data_sequence_in_order},
       {key::kErrorRecoveryLevel, K::kMinimum, false, 0, 2, &P::error_recovery_level},
-      {.key = key::kHeaderDigest, .kind = K::kChosen, .choice = value::kNone},
-      {.key = key::kDataDigest, .kind = K::kChosen, .choice = value::kNone},
+      {.key = key::kHeaderDigest, .kind = K::kDigest, .boolean = &P::header_digest},
+      {.key = key::kDataDigest, .kind = K::kDigest, .boolean = &P::data_digest},
       {.key = key::kTaskReporting, .kind = K::kChosen, .choice = value::kRfc3720},
       {.key = key::kInitiatorAlias, .kind = K::kDeclaredText},
       {.key = key::kIfMarker, .kind = K::kAlwaysNo},
@@ -115,12 +116,35 @@ std::string Negotiation::Apply(const Rule& rule, std::string_view value) {
       return {};
     case K::kChosen:
       return ListContains(value, rule.choice) ? rule.choice : value::kReject;
+    case K::kDigest:
+      for (const std::string_view name : SplitList(value)) {
+        if (name == value::kCrc32c) {
+          result_.*rule.boolean = true;
+          return value::kCrc32c;
+        }
+        if (name == value::kNone && !(ours_.*rule.boolean)) return value::kNone;
+      }
+      return value::kReject;
     case K::kAlwaysNo:
       return value::kNo;
     case K::kAlwaysRejected:
       return value::kReject;
   }
   return value::kReject;
+}
+
+void Negotiation::RequireDigests(bool header, bool data) {
+  ours_.header_digest = header;
+  ours_.data_digest = data;
+}
+
+bool Negotiation::LacksDigest(bool at_end) const {
+  const auto lacks = [this, at_end](const char* key, bool Parameters::*digest) {
+    if (!(ours_.*digest) || result_.*digest) return false;
+    return at_end || (settled_.contains(key) && !proposed_.contains(key));
+  };
+  return lacks(key::kHeaderDigest, &Parameters::header_digest) ||
+         lacks(key::kDataDigest, &Parameters::data_digest);
 }
 
 std::string Negotiation::Propose() {
@@ -137,6 +161,8 @@ std::string Negotiation::Propose() {
     propose(key::kFirstBurstLength, std::to_string(ours_.first_burst_length));
   }
   if (!ours_.immediate_data && result_.immediate_data) propose(key::kImmediateData, value::kNo);
+  if (ours_.header_digest && !result_.header_digest) propose(key::kHeaderDigest, value::kCrc32c);
+  if (ours_.data_digest && !result_.data_digest) propose(key::kDataDigest, value::kCrc32c);
   return text;
 }
 

@@ -23,6 +23,9 @@ struct Parameters {
   uint32_t error_recovery_level = 0;
   // The connection's: how much of a data segment the initiator takes.
   uint32_t max_recv_data_segment_length = 8192;
+  // CRC32C, in both directions.
+  bool header_digest = false;
+  bool data_digest = false;
 };
 
 // The operational keys of one login, key by key; stages are login.h's business.
@@ -35,6 +38,8 @@ class Negotiation {
   // `ours` is what we would like. `discovery`: many keys are irrelevant to such a session.
   explicit Negotiation(const Parameters& ours) : ours_(ours) {}
   void set_discovery(bool discovery) { discovery_ = discovery; }
+  // Without CRC32C where it is required, there is no agreement. Before the first Answer.
+  void RequireDigests(bool header, bool data);
 
   // Takes one key of the initiator and returns what to answer; nothing when a declaration needs no
   // answer, or when the key answers our proposal.
@@ -46,6 +51,9 @@ class Negotiation {
   // True while the initiator owes an answer to a proposal.
   bool awaits_answer() const { return !proposed_.empty(); }
 
+  // A required digest was turned down, or, if nothing more is to be negotiated, left out.
+  bool LacksDigest(bool at_end) const;
+
   // What holds now.
   const Parameters& result() const { return result_; }
 
@@ -54,7 +62,7 @@ class Negotiation {
   static const Rule* FindRule(std::string_view key);
   std::string Apply(const Rule& rule, std::string_view value);
 
-  const Parameters ours_;
+  Parameters ours_;  // A digest of ours is one that is required.
   bool discovery_ = false;
   Parameters result_;
   std::set<std::string, std::less<>> settled_;

@@ -146,6 +146,8 @@ Login::Verdict IscsiTarget::Impl::Admit(const LoginConnection& login,
   } else {
     const TargetNode& target = node->description();
     verdict.chap_required = target.require_chap || (options.require_chap && !target.disable_chap);
+    verdict.header_digest_required = target.header_digest;
+    verdict.data_digest_required = target.data_digest;
     verdict.portal_group_tag = static_cast<uint16_t>(login.pg_tag());
     verdict.target_alias = target.alias;
   }

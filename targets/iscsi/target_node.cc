@@ -26,10 +26,6 @@ Status CheckChap(const TargetNode& node) {
 Status CheckDescription(const TargetNode& node, uint32_t queue_depth_max) {
   RETURN_IF_ERROR(ValidateName("name", node.name));
   RETURN_IF_ERROR(CheckChap(node));
-  if (node.header_digest || node.data_digest) {
-    return ErrorOfField(ENOTSUP, node.header_digest ? "header_digest" : "data_digest", "true",
-                        "digests cannot be required: they are not supported");
-  }
   if (node.alias.size() > kValueBytesMax || Printable(node.alias) != node.alias) {
     return InvalidField("alias_name", Printable(node.alias),
                         "must be at most %d printable ASCII characters", kValueBytesMax);

@@ -7,11 +7,10 @@
 #include "targets/iscsi/connection.h"
 #include "targets/iscsi/session.h"
 #include "targets/iscsi/worker.h"
+#include "targets/scsi/sense.h"
 
 namespace pollux::iscsi {
 namespace {
-
-constexpr std::byte kPadding[4] = {};
 
 scsi::TaskAttribute AttributeOf(uint8_t flags) {
   switch (flags & command_flags::kAttributeMask) {
@@ -53,6 +52,7 @@ void ScsiTask::Begin(Connection& connection, const ScsiCommandPdu& request, std:
   immediate_ = (request.opcode & kImmediate) != 0;
   counted_ = started_ = unasked_open_ = in_segment_ = silent_ = abort_wanted_ = aborted_ = false;
   response_queued_ = status_queued_ = r2t_waits_ = burst_active_ = last_ = no_room_ = false;
+  damaged_ = false;
   serial_ = session_->NextSerial();
   itt_ = request.itt;
   cmd_sn_ = request.cmd_sn;
@@ -99,6 +99,33 @@ void ScsiTask::Refuse(scsi::ScsiStatus why) {
   Answer();
 }
 
+void ScsiTask::FailForDigest() {
+  damaged_ = true;
+  if (state_ == State::kWaiting) {
+    // Before its turn: see Connection::AdmitTask.
+    if (!queue_node_.linked()) return;
+    connection_->OnTaskWithdrawn(*this);
+    return RefuseDamaged();
+  }
+  CHECK(state_ == State::kRunning);
+  abort_wanted_ = true;
+  if (sends_ == 0) AbortNow();
+}
+
+void ScsiTask::RefuseDamaged() {
+  Enter(State::kAnswering);
+  SetDigestSense();
+  Answer();
+}
+
+void ScsiTask::SetDigestSense() {
+  status = scsi::ScsiStatus::kCheckCondition;
+  data_bytes = 0;
+  const scsi::Sense why{scsi::SenseKey::kAbortedCommand,
+                        scsi::AdditionalSense::kProtocolServiceCrcError};
+  sense_bytes = scsi::EncodeSense(why, /*descriptor_format=*/false, sense);
+}
+
 // --- Data-out.
 
 void ScsiTask::LendImmediateData(std::span<const std::byte> data) { data_out_.Lend(data); }
@@ -136,7 +163,7 @@ size_t ScsiTask::PlaceFor(size_t bytes, std::span<iovec> places) {
 
 void ScsiTask::Landed(size_t bytes) { data_out_.Landed(bytes); }
 
-void ScsiTask::EndSegment(bool final) {
+void ScsiTask::EndSegment(bool final, bool damaged) {
   in_segment_ = false;
   if (segment_of_data_out_) ++next_data_sn_;
   if (final) {
@@ -144,6 +171,7 @@ void ScsiTask::EndSegment(bool final) {
     ttt_ = kReservedTag;
     next_data_sn_ = 0;
   }
+  if (damaged) return FailForDigest();
   switch (state_) {
     case State::kFree:
     case State::kWaiting:
@@ -187,8 +215,8 @@ void ScsiTask::SendR2t() {
   next_data_sn_ = 0;
   ttt_ = session_->MakeTtt(*this);
 
-  R2tPdu& r2t = header_.r2t;
-  r2t = {};
+  OutgoingPdu::Begin();
+  auto& r2t = HeaderAs<R2tPdu>();
   r2t.opcode = static_cast<uint8_t>(Opcode::kR2t);
   r2t.flags = kFinal;
   r2t.lun = lun;
@@ -197,10 +225,8 @@ void ScsiTask::SendR2t() {
   r2t.r2t_sn = r2t_sn_++;
   r2t.buffer_offset = static_cast<uint32_t>(offset);
   r2t.desired_data_transfer_length = static_cast<uint32_t>(bytes);
-  parts[0] = {&r2t, sizeof(r2t)};
-  part_count = 1;
   ++sends_;
-  connection_->Send(*this, reinterpret_cast<ResponsePdu&>(r2t), /*has_status=*/false);
+  connection_->Send(*this, /*has_status=*/false);
 }
 
 // --- Data-in.
@@ -223,10 +249,10 @@ void ScsiTask::SendDataIn() {
   const bool open = connection_->can_send() && !abort_wanted_;
   while (open && burst_queued_ < burst_bytes_) {
     if (!queued()) {
-      FillDataIn(*this, header_.data_in);
+      FillDataIn(*this);
     } else if (DataInItem* item = connection_->TakeDataInItem()) {
       item->task = this;
-      FillDataIn(*item, item->header);
+      FillDataIn(*item);
     } else {
       break;
     }
@@ -235,29 +261,22 @@ void ScsiTask::SendDataIn() {
   if (sends_ == 0) OnBurstSent();
 }
 
-void ScsiTask::FillDataIn(SendItem& item, DataInPdu& header) {
+void ScsiTask::FillDataIn(OutgoingPdu& pdu) {
   const Parameters& parameters = session_->parameters();
   const uint64_t bytes = std::min<uint64_t>({burst_bytes_ - burst_queued_,
                                              connection_->max_recv_data_segment_length() & ~3u,
                                              parameters.max_burst_length - sequence_bytes_});
-  size_t count = 0;
-  item.parts[count++] = {&header, sizeof(header)};
+  pdu.Begin();
   for (uint64_t left = bytes; left > 0;) {
     const iovec& part = burst_[burst_part_];
     const size_t slice = std::min<uint64_t>(part.iov_len - burst_part_used_, left);
-    if (slice > 0) {
-      item.parts[count++] = {static_cast<std::byte*>(part.iov_base) + burst_part_used_, slice};
-    }
+    if (slice > 0) pdu.AddData(static_cast<std::byte*>(part.iov_base) + burst_part_used_, slice);
     left -= slice;
     burst_part_used_ += slice;
     if (burst_part_used_ == part.iov_len) ++burst_part_, burst_part_used_ = 0;
   }
   const uint32_t length = static_cast<uint32_t>(bytes);
-  const uint32_t padding = PaddedTo4(length) - length;
-  if (padding > 0) item.parts[count++] = {const_cast<std::byte*>(kPadding), padding};
-  item.part_count = count;
-
-  header = {};
+  auto& header = pdu.HeaderAs<DataInPdu>();
   header.opcode = static_cast<uint8_t>(Opcode::kDataIn);
   header.data_segment_length = length;
   header.itt = itt_;
@@ -280,8 +299,7 @@ void ScsiTask::FillDataIn(SendItem& item, DataInPdu& header) {
     counted_ = false;
   }
   ++sends_;
-  connection_->Send(item, reinterpret_cast<ResponsePdu&>(header), has_status);
-  if (!has_status) header.stat_sn = 0;
+  connection_->Send(pdu, has_status);
 }
 
 uint8_t ScsiTask::SetResidual(Be32& residual) const {
@@ -312,6 +330,7 @@ void ScsiTask::OnBurstSent() {
 void ScsiTask::OnStatus() {
   Enter(State::kAnswering);
   data_out_.Done();
+  if (damaged_) SetDigestSense();
   // Aborted by this session's own task management, there is no response, even if it ended well at
   // the last moment. SAM-5 §5.3.1.
   Answer();
@@ -325,33 +344,29 @@ void ScsiTask::Answer() {
     return;
   }
   if (response_queued_ || sends_ > 0 || in_segment_ || unasked_open_) return;
+  if (damaged_ && ttt_ != kReservedTag) return;
   SendResponse();
 }
 
 void ScsiTask::SendResponse() {
   response_queued_ = status_queued_ = true;
-  ScsiResponsePdu& response = header_.response;
-  response = {};
+  OutgoingPdu::Begin();
+  auto& response = HeaderAs<ScsiResponsePdu>();
   response.opcode = static_cast<uint8_t>(Opcode::kScsiResponse);
   response.flags = static_cast<uint8_t>(kFinal | SetResidual(response.residual));
   response.status = static_cast<uint8_t>(status);
   response.itt = itt_;
   response.exp_data_sn = data_sn_ + r2t_sn_;
-  parts[0] = {&header_, kHeaderBytes};
-  part_count = 1;
   if (sense_bytes > 0) {
-    const uint32_t length = static_cast<uint32_t>(sizeof(header_.sense_length) + sense_bytes);
-    const uint32_t padding = PaddedTo4(length) - length;
-    header_.sense_length = static_cast<uint16_t>(sense_bytes);
-    response.data_segment_length = length;
-    parts[0].iov_len += sizeof(header_.sense_length);
-    parts[part_count++] = {sense.data(), sense_bytes};
-    if (padding > 0) parts[part_count++] = {const_cast<std::byte*>(kPadding), padding};
+    sense_length_ = static_cast<uint16_t>(sense_bytes);
+    response.data_segment_length = static_cast<uint32_t>(sizeof(sense_length_) + sense_bytes);
+    AddData(&sense_length_, sizeof(sense_length_));
+    AddData(sense.data(), sense_bytes);
   }
   if (counted_) session_->OnTaskAnswered();
   counted_ = false;
   ++sends_;
-  connection_->Send(*this, reinterpret_cast<ResponsePdu&>(response), /*has_status=*/true);
+  connection_->Send(*this, /*has_status=*/true);
 }
 
 void ScsiTask::OnSent(bool) { AfterSent(); }

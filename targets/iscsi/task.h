@@ -3,9 +3,9 @@
 #include <cstdint>
 
 #include "core/intrusive_list.h"
-#include "core/net/byte_stream.h"
 #include "targets/iscsi/data_out_buffer.h"
 #include "targets/iscsi/iscsi_spec.h"
+#include "targets/iscsi/outgoing_pdu.h"
 #include "targets/scsi/command.h"
 
 namespace pollux::iscsi {
@@ -26,9 +26,8 @@ class Numbered {
 
 // A Data-In PDU beyond the one that each task has room for: those of a connection are shared by its
 // large reads.
-class DataInItem final : public SendItem {
+class DataInItem final : public OutgoingPdu {
  public:
-  DataInPdu header{};
   ScsiTask* task = nullptr;
 
  private:
@@ -47,7 +46,7 @@ class DataInItem final : public SendItem {
 // kWaiting: for its turn in the order of commands, then for the connection to let it start.
 // kRunning: the SCSI layer has it. kAnswering: the status is known; the response leaves when the
 // initiator has sent all that it announced.
-class ScsiTask final : public scsi::Command, public Numbered, private SendItem {
+class ScsiTask final : public scsi::Command, public Numbered, private OutgoingPdu {
  public:
   enum class State : uint8_t { kFree, kWaiting, kRunning, kAnswering };
 
@@ -68,12 +67,16 @@ class ScsiTask final : public scsi::Command, public Numbered, private SendItem {
   void TakeData(std::span<const std::byte> data);
   size_t PlaceFor(size_t bytes, std::span<iovec> places);
   void Landed(size_t bytes);
-  void EndSegment(bool final);
+  void EndSegment(bool final, bool damaged);
+  // Data that came is damaged: what follows is discarded, and when the initiator has sent all that
+  // it announced, the command ends with CHECK CONDITION. §7.8, §11.4.7.2
+  void FailForDigest();
   // The connection ended within it.
   void DropSegment() { in_segment_ = false; }
 
   // Answers without asking the SCSI layer; the data that comes is discarded.
   void Refuse(scsi::ScsiStatus status);
+  void RefuseDamaged();
   void Start();
   // Ends it early. `silent`: no response.
   void Abort(bool silent);
@@ -93,10 +96,12 @@ class ScsiTask final : public scsi::Command, public Numbered, private SendItem {
   bool status_queued() const { return status_queued_; }
   // Data that comes is for it, and not to be thrown away.
   bool takes_data() const {
-    return !no_room_ && (state_ == State::kWaiting || (state_ == State::kRunning && !aborted_));
+    return !no_room_ && !damaged_ &&
+           (state_ == State::kWaiting || (state_ == State::kRunning && !aborted_));
   }
   // There is no buffer for what comes unasked: it ends with TASK SET FULL.
   bool no_room() const { return no_room_; }
+  bool damaged() const { return damaged_; }
   bool expects_unasked_data() const { return unasked_open_; }
   // How many bytes it may come to hold in the send queue, at a time.
   uint32_t send_cost() const;
@@ -121,18 +126,19 @@ class ScsiTask final : public scsi::Command, public Numbered, private SendItem {
   void OnDataIn(uint64_t offset, std::span<const iovec> burst, bool last) override;
   void OnStatus() override;
   void OnEndWanted() override;
-  // SendItem
+  // OutgoingPdu
   void OnSent(bool ok) override;
 
   void Enter(State next);
   void AdvanceDataOut();
   void SendR2t();
   void SendDataIn();
-  void FillDataIn(SendItem& item, DataInPdu& header);
+  void FillDataIn(OutgoingPdu& pdu);
   void OnBurstSent();
   uint8_t SetResidual(Be32& residual) const;
   void Answer();
   void SendResponse();
+  void SetDigestSense();
   void AbortNow();
   void Finish();
 
@@ -152,6 +158,7 @@ class ScsiTask final : public scsi::Command, public Numbered, private SendItem {
   bool read_ = false, write_ = false;
   bool unasked_open_ = false;  // Unsolicited Data-Out is still to come.
   bool no_room_ = false;
+  bool damaged_ = false;
   bool segment_of_data_out_ = false;
   bool in_segment_ = false;  // A data segment is being received into it.
   bool silent_ = false;
@@ -185,15 +192,7 @@ class ScsiTask final : public scsi::Command, public Numbered, private SendItem {
   bool last_ = false;
 
   uint16_t sends_ = 0;  // PDUs of this task in the send queue.
-  struct Header {
-    union {
-      DataInPdu data_in;
-      R2tPdu r2t;
-      ScsiResponsePdu response;
-    };
-    Be16 sense_length;
-    Header() : data_in{} {}
-  } header_;
+  Be16 sense_length_;
 };
 
 }  // namespace pollux::iscsi

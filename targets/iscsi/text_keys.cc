@@ -1,5 +1,6 @@
 #include "targets/iscsi/text_keys.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "targets/iscsi/iscsi_spec.h"
@@ -57,13 +58,19 @@ std::optional<uint32_t> ParseNumber(std::string_view value, uint32_t low, uint32
   return number;
 }
 
-bool ListContains(std::string_view list, std::string_view wanted) {
+std::vector<std::string_view> SplitList(std::string_view list) {
+  std::vector<std::string_view> values;
   for (;;) {
     const size_t comma = list.find(',');
-    if (list.substr(0, comma) == wanted) return true;
-    if (comma == std::string_view::npos) return false;
+    values.push_back(list.substr(0, comma));
+    if (comma == std::string_view::npos) return values;
     list.remove_prefix(comma + 1);
   }
+}
+
+bool ListContains(std::string_view list, std::string_view wanted) {
+  const std::vector<std::string_view> values = SplitList(list);
+  return std::find(values.begin(), values.end(), wanted) != values.end();
 }
 
 }  // namespace pollux::iscsi

@@ -22,6 +22,8 @@ void AppendKey(std::string& text, std::string_view key, std::string_view value);
 // Numbers are decimal or 0x constants. Nothing when it is none, or out of range.
 std::optional<uint32_t> ParseNumber(std::string_view value, uint32_t low, uint32_t high);
 
+// The comma-separated values, in order.
+std::vector<std::string_view> SplitList(std::string_view list);
 // Whether `wanted` is one of the comma-separated values.
 bool ListContains(std::string_view list, std::string_view wanted);
 

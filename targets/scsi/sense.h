@@ -31,6 +31,7 @@ enum class AdditionalSense : uint16_t {
   kInquiryDataChanged = 0x3f03,
   kReportedLunsChanged = 0x3f0e,
   kInternalTargetFailure = 0x4400,
+  kProtocolServiceCrcError = 0x4705,
 };
 
 // Where the wrong field is. SPC-4 §4.5.2.4.2.

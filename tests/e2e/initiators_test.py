@@ -143,6 +143,15 @@ def test_perf_reads_without_an_error(polluxd, target, blocks):
     assert disk["num_read_ops"] > 100 and disk["io_error"] == {}
 
 
+@pytest.mark.parametrize("blocks", [8, 256])
+def test_perf_reads_with_header_digests(polluxd, target, blocks):
+    url = target.url() + "?header_digest=crc32c"
+    result = tool(*perf(url, "-m", 32, "-b", blocks, "-r"), check=False)
+    assert not re.search(r"fail|error", result.stdout + result.stderr, re.IGNORECASE), result.stdout
+    (disk,) = polluxd.client.bdev_get_iostat()["bdevs"]
+    assert disk["num_read_ops"] > 100 and disk["io_error"] == {}
+
+
 # qemu-img.
 
 

@@ -24,6 +24,29 @@ READ, WRITE = 0x40, 0x20
 GOOD, CHECK_CONDITION = 0, 2
 
 
+DIGEST = 4  # Bytes, the least significant one first. §13.1
+
+
+def _crc_table():
+    table = []
+    for value in range(256):
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+        table.append(value)
+    return table
+
+
+CRC_TABLE = _crc_table()
+
+
+def digest(data):
+    """CRC32C as it stands on the wire."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = crc >> 8 ^ CRC_TABLE[(crc ^ byte) & 0xFF]
+    return struct.pack("<I", crc ^ 0xFFFFFFFF)
+
+
 class Closed(Exception):
     """The target closed the connection."""
 
@@ -47,8 +70,10 @@ class Pdu:
     def word(self, offset):
         return struct.unpack_from(">I", self.bhs, offset)[0]
 
-    def encode(self):
-        return self.bhs + self.data + bytes(-len(self.data) % 4)
+    def encode(self, header_digest=False, data_digest=False):
+        data = self.data + bytes(-len(self.data) % 4)
+        head = digest(self.bhs) if header_digest else b""
+        return self.bhs + head + data + (digest(data) if data and data_digest else b"")
 
 
 def header(opcode, flags=0, data=0, lun=0, tag=NO_TAG, words=()):
@@ -79,6 +104,7 @@ class Peer:
         self.tag = 0
         self.keys = {}
         self.tsih = 0
+        self.header_digest = self.data_digest = False  # As login agreed.
         self.rejects = []  # Of other PDUs than those that are waited for.
 
     def __enter__(self):
@@ -93,7 +119,7 @@ class Peer:
     # Bytes and PDUs.
 
     def send(self, pdu):
-        self.socket.sendall(pdu.encode())
+        self.socket.sendall(pdu.encode(self.header_digest, self.data_digest))
 
     def receive_bytes(self, count):
         data = bytearray()
@@ -110,8 +136,13 @@ class Peer:
     def receive(self):
         bhs = self.receive_bytes(BHS)
         pdu = Pdu(bhs)
-        self.receive_bytes(pdu.ahs_length)
-        pdu.data = self.receive_bytes(pdu.data_length + -pdu.data_length % 4)[: pdu.data_length]
+        ahs = self.receive_bytes(pdu.ahs_length)
+        if self.header_digest:
+            assert self.receive_bytes(DIGEST) == digest(bhs + ahs), "a wrong header digest"
+        padded = self.receive_bytes(pdu.data_length + -pdu.data_length % 4)
+        if self.data_digest and padded:
+            assert self.receive_bytes(DIGEST) == digest(padded), "a wrong data digest"
+        pdu.data = padded[: pdu.data_length]
         if pdu.opcode not in (DATA_IN, R2T) or pdu.opcode == DATA_IN and pdu.flags & 1:
             if pdu.stat_sn == self.exp_stat_sn:
                 self.exp_stat_sn = (self.exp_stat_sn + 1) & 0xFFFFFFFF
@@ -157,6 +188,8 @@ class Peer:
             self.keys |= parse_text(answer.data)
             self.tsih = struct.unpack_from(">H", answer.bhs, 14)[0]
             if answer.flags & 0x83 == 0x83:
+                self.header_digest = self.keys.get("HeaderDigest") == "CRC32C"
+                self.data_digest = self.keys.get("DataDigest") == "CRC32C"
                 return 0
             self.send(self.login_pdu(b"", current=1, following=3))
 

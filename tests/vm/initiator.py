@@ -26,12 +26,16 @@ class Initiator:
         self._guest.run("iscsiadm -m node -o delete")
         return [line.split()[1] for line in found.splitlines()]
 
-    def login(self):
+    def login(self, digests=False):
         """Logs in and returns the disk: /dev/sd*."""
+        update = f"{self._node} -o update"
         return self._guest.run(
             f"""
             set -e
             iscsiadm -m node -o new -T {self._target} -p {self._portal} >/dev/null
+            for part in {"Header Data" if digests else ""}; do
+              {update} -n "node.conn[0].iscsi.${{part}}Digest" -v CRC32C
+            done
             {self._node} --login >/dev/null
             until_true 60 'test -b "$(iscsi_disk {self._target})"'
             iscsi_disk {self._target}
@@ -40,6 +44,10 @@ class Initiator:
 
     def logout(self):
         self._guest.run(f"{self._node} --logout && {self._node} -o delete")
+
+    def digests(self):
+        """What the kernel's connection has agreed: of headers, of data."""
+        return self._guest.run("cat /sys/class/iscsi_connection/*/*_digest | tr '\\n' ' '").split()
 
     def sessions(self):
         return self._guest.run("iscsiadm -m session || :")

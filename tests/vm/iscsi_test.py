@@ -78,6 +78,19 @@ def test_a_file_system_on_a_memory_disk_holds_what_fio_wrote(guest, export, memo
     linux.logout()
 
 
+def test_a_file_system_over_a_session_with_digests_holds_what_fio_wrote(guest, export, memory_disk):
+    port, target = export(memory_disk)
+    linux = initiator.Initiator(guest, port, target)
+    linux.discover()
+    disk = linux.login(digests=True)
+    assert linux.digests() == ["1", "1"]
+    initiator.make_file_system(guest, disk)
+    initiator.write(guest, DATA_MIB)
+    initiator.verify(guest, DATA_MIB)
+    initiator.unmount_and_check(guest, disk)
+    linux.logout()
+
+
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_the_initiator_recovers_when_the_daemon_is_restarted_under_writes(
     polluxd, guest, export, file_disk, end

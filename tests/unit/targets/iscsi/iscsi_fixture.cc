@@ -90,15 +90,34 @@ std::string Wire::text() const {
   std::replace(text.begin(), text.end(), '\0', '\n');
   return text;
 }
-Bytes Wire::Encode() const {
+uint32_t SlowCrc32c(const uint8_t* data, size_t bytes) {
+  uint32_t crc = ~0u;
+  for (size_t i = 0; i < bytes; ++i) {
+    crc ^= data[i];
+    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ ((crc & 1) != 0 ? 0x82f63b78u : 0);
+  }
+  return ~crc;
+}
+
+namespace {
+void AppendDigest(Bytes& bytes, size_t begin) {
+  const uint32_t crc = SlowCrc32c(bytes.data() + begin, bytes.size() - begin);
+  for (int shift = 0; shift < 32; shift += 8) bytes.push_back(static_cast<uint8_t>(crc >> shift));
+}
+}  // namespace
+
+Bytes Wire::Encode(bool header_digest, bool data_digest) const {
   Bytes bytes(header.begin(), header.end());
   bytes[4] = static_cast<uint8_t>(ahs.size() / 4);
   bytes[5] = static_cast<uint8_t>(data.size() >> 16);
   bytes[6] = static_cast<uint8_t>(data.size() >> 8);
   bytes[7] = static_cast<uint8_t>(data.size());
   bytes.insert(bytes.end(), ahs.begin(), ahs.end());
+  if (header_digest) AppendDigest(bytes, 0);
+  const size_t begin = bytes.size();
   bytes.insert(bytes.end(), data.begin(), data.end());
   bytes.resize((bytes.size() + 3) & ~size_t{3});
+  if (data_digest && !data.empty()) AppendDigest(bytes, begin);
   return bytes;
 }
 
@@ -164,12 +183,17 @@ std::optional<Wire> TestInitiator::TryReceive() {
   if (received_.size() < 48) return std::nullopt;
   const size_t ahs = size_t{received_[4]} * 4;
   const size_t bytes = size_t{received_[5]} << 16 | size_t{received_[6]} << 8 | received_[7];
-  const size_t whole = 48 + ahs + ((bytes + 3) & ~size_t{3});
+  const size_t begin = 48 + ahs + (header_digest ? 4 : 0);
+  const size_t padded = (bytes + 3) & ~size_t{3};
+  const size_t whole = begin + padded + (data_digest && bytes > 0 ? 4 : 0);
   if (received_.size() < whole) return std::nullopt;
   Wire pdu;
   std::copy_n(received_.begin(), 48, pdu.header.begin());
-  const auto data = received_.begin() + static_cast<ptrdiff_t>(48 + ahs);
+  const auto data = received_.begin() + static_cast<ptrdiff_t>(begin);
   pdu.data.assign(data, data + static_cast<ptrdiff_t>(bytes));
+  // What the target sends has no additional header segments.
+  const Bytes right = pdu.Encode(header_digest, data_digest);
+  EXPECT_TRUE(std::equal(right.begin(), right.end(), received_.begin())) << "a digest, or padding";
   received_.erase(received_.begin(), received_.begin() + static_cast<ptrdiff_t>(whole));
   exp_cmd_sn = pdu.Get32(28);
   if (static_cast<int32_t>(pdu.Get32(32) - max_cmd_sn) > 0) max_cmd_sn = pdu.Get32(32);
@@ -248,6 +272,8 @@ int TestInitiator::Login(const LoginOptions& options) {
     pairs = options.keys;
     request.header[1] = 0x87;
   }
+  header_digest = negotiated["HeaderDigest"] == "CRC32C";
+  data_digest = negotiated["DataDigest"] == "CRC32C";
   return 0;
 }
 

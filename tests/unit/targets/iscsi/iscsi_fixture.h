@@ -42,6 +42,9 @@ class TestDisk final : public BlockDevice {
   class Channel;
 };
 
+// CRC32C bit by bit, as RFC 3720 §12.1 describes it.
+uint32_t SlowCrc32c(const uint8_t* data, size_t bytes);
+
 // A PDU in our own reading of RFC 7143 §11: 48 bytes of header, and the data segment.
 struct Wire {
   std::array<uint8_t, 48> header{};
@@ -59,7 +62,8 @@ struct Wire {
   uint8_t flags() const { return header[1]; }
   // "key=value" of the data segment, one per line.
   std::string text() const;
-  Bytes Encode() const;
+  // With digests, where they are asked for.
+  Bytes Encode(bool header_digest = false, bool data_digest = false) const;
 };
 
 // A read or write of blocks.
@@ -76,7 +80,7 @@ class TestInitiator {
   ~TestInitiator();
 
   void SendRaw(const Bytes& bytes);
-  void Send(const Wire& pdu) { SendRaw(pdu.Encode()); }
+  void Send(const Wire& pdu) { SendRaw(pdu.Encode(header_digest, data_digest)); }
   // The next PDU; fails the test when none comes.
   Wire Receive();
   std::optional<Wire> TryReceive();
@@ -137,6 +141,8 @@ class TestInitiator {
   uint16_t tsih = 0, cid = 1;
   std::map<std::string, std::string> negotiated;
   std::vector<Wire> kept;
+  // As login agreed. What comes without, or with a wrong one, fails the test.
+  bool header_digest = false, data_digest = false;
 
  private:
   bool FillOnce();

@@ -117,7 +117,7 @@ TEST_F(LoginTest, TwoStagesLeadToFullFeature) {
   EXPECT_EQ(second.outcome, Login::Outcome::kComplete);
   EXPECT_EQ(second.header.flags, kT | Stages(1, 3));
   EXPECT_EQ(Answers(second),
-            (std::map<std::string, std::string>{{"HeaderDigest", "None"},
+            (std::map<std::string, std::string>{{"HeaderDigest", "CRC32C"},
                                                 {"FirstBurstLength", "8192"},
                                                 {"MaxRecvDataSegmentLength", "65536"}}));
   EXPECT_EQ(login_->parameters().max_recv_data_segment_length, 262144u);
@@ -151,9 +151,15 @@ TEST_F(LoginTest, EachKeyIsAnsweredByItsRule) {
   for (const Case& c : std::vector<Case>{
            // Lists.
            {"HeaderDigest", "None", "None"},
-           {"HeaderDigest", "CRC32C,None", "None"},
-           {"HeaderDigest", "CRC32C", "Reject"},
+           {"HeaderDigest", "CRC32C,None", "CRC32C"},
+           {"HeaderDigest", "CRC32C", "CRC32C"},
+           {"HeaderDigest", "Y-com.example.sum,CRC32C", "CRC32C"},
+           {"HeaderDigest", "X-sum", "Reject"},
+           {"HeaderDigest", "crc32c", "Reject"},
+           {"DataDigest", "CRC32C", "CRC32C"},
            {"DataDigest", "None,CRC32C", "None"},
+           {"DataDigest", "CRC32C CRC32C", "Reject"},
+           {"DataDigest", ",", "Reject"},
            {"DataDigest", "", "Reject"},
            {"TaskReporting", "FastAbort,RFC3720", "RFC3720"},
            {"TaskReporting", "ResponseFence", "Reject"},
@@ -211,6 +217,59 @@ TEST_F(LoginTest, EachKeyIsAnsweredByItsRule) {
        }) {
     EXPECT_EQ(Answer(c.key, c.value), c.answer) << c.key << "=" << c.value;
   }
+}
+
+TEST_F(LoginTest, WhatIsAgreedAboutDigestsIsTheResult) {
+  PassSecurity();
+  EXPECT_EQ(Send(kT | Stages(1, 3),
+                 {"HeaderDigest=None", "DataDigest=CRC32C,None", "FirstBurstLength=512"})
+                .outcome,
+            Login::Outcome::kComplete);
+  EXPECT_FALSE(login_->parameters().header_digest);
+  EXPECT_TRUE(login_->parameters().data_digest);
+  Restart();
+  PassSecurity();
+  EXPECT_EQ(Send(kT | Stages(1, 3), {"FirstBurstLength=512"}).outcome, Login::Outcome::kComplete);
+  EXPECT_FALSE(login_->parameters().header_digest || login_->parameters().data_digest);
+}
+
+TEST_F(LoginTest, ARequiredDigestIsChosenWhereverItStandsInTheList) {
+  verdict_.header_digest_required = verdict_.data_digest_required = true;
+  const Login::Reply reply =
+      SendText(kT | Stages(1, 3),
+               Text({"HeaderDigest=None,CRC32C", "DataDigest=CRC32C", "FirstBurstLength=512"}) +
+                   Text(Names()));
+  EXPECT_EQ(reply.outcome, Login::Outcome::kComplete) << login_->fault();
+  EXPECT_EQ(Answers(reply).at("HeaderDigest"), "CRC32C");
+  EXPECT_TRUE(login_->parameters().header_digest && login_->parameters().data_digest);
+}
+
+TEST_F(LoginTest, ARequiredDigestThatIsLeftOutIsProposed) {
+  verdict_.data_digest_required = true;
+  for (const auto& [answer, agreed] : std::vector<std::pair<std::string, bool>>{
+           {"CRC32C", true}, {"None", false}, {"Reject", false}, {"NotUnderstood", false}}) {
+    Restart();
+    PassSecurity();
+    const Login::Reply proposal =
+        Send(kT | Stages(1, 3), {"HeaderDigest=None", "FirstBurstLength=512"});
+    EXPECT_EQ(proposal.outcome, Login::Outcome::kGoOn);
+    EXPECT_EQ(Answers(proposal).at("DataDigest"), "CRC32C");
+    const Login::Reply last = Send(kT | Stages(1, 3), {"DataDigest=" + answer});
+    if (agreed) {
+      EXPECT_EQ(last.outcome, Login::Outcome::kComplete);
+    } else {
+      EXPECT_EQ(StatusOf(last), 0x0200) << answer;
+    }
+    EXPECT_EQ(login_->parameters().data_digest, agreed);
+  }
+}
+
+TEST_F(LoginTest, WithoutARequiredDigestLoginFails) {
+  verdict_.header_digest_required = true;
+  PassSecurity();
+  EXPECT_EQ(StatusOf(Send(kT | Stages(1, 3), {"HeaderDigest=None"})), 0x0200);
+  Restart();
+  EXPECT_EQ(StatusOf(Send(kT | Stages(0, 3), Names())), 0x0200) << "by leaving out the stage";
 }
 
 TEST_F(LoginTest, ARejectedValueLeavesTheDefault) {
