@@ -79,9 +79,11 @@ def test_the_counter_counts(counted_polluxd, allocations):
     assert allocations.since(before)
 
 
-def test_a_read_costs_no_allocation(counted_polluxd, allocations, target):
+@pytest.mark.parametrize("digest", ["None", "CRC32C"])
+def test_a_read_costs_no_allocation(counted_polluxd, allocations, target, digest):
     with Peer(target.portal) as peer:
-        assert peer.login(target.iqn) == 0
+        assert peer.login(target.iqn, HeaderDigest=digest, DataDigest=digest) == 0
+        assert peer.data_digest == (digest == "CRC32C")
         peer.ready()
         read(peer, READS)  # What grows once has grown.
         costs = []
