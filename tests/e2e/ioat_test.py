@@ -130,15 +130,16 @@ class Load(threading.Thread):
 
 
 class IscsiLoad(Load):
-    """Over iSCSI, on a memory disk that keeps metadata apart, and therefore lends no pages: reads and writes
-    are copies."""
+    """Over iSCSI with header and data digests, on a memory disk that keeps metadata apart, and therefore
+    lends no pages: reads and writes are copies."""
 
     def __init__(self, client, seed=1):
         super().__init__(seed)
         disk = client.bdev_malloc_create(BLOCKS, BLOCK, name="Apart", md_size=8)
         target = export(client, disk)
         self.peer = Peer(target.portal, timeout=SECONDS)
-        assert self.peer.login(target.iqn) == 0
+        assert self.peer.login(target.iqn, HeaderDigest="CRC32C", DataDigest="CRC32C") == 0
+        assert self.peer.header_digest and self.peer.data_digest
         assert self.peer.ready() == GOOD
 
     def read(self, lba, blocks):
