@@ -3,6 +3,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <iterator>
 #include <map>
 
 #include "core/check.h"
@@ -116,10 +118,15 @@ JsonRpcServer::JsonRpcServer(Loop& loop, Dispatcher& dispatcher)
 
 JsonRpcServer::~JsonRpcServer() = default;
 
-Status JsonRpcServer::ListenUnix(const std::string& path) {
-  auto door = std::make_unique<Impl::Door>(*impl_, /*unix_socket=*/true);
-  ASSIGN_OR_RETURN(door->listener, Listener::Unix(impl_->loop, path, *door));
-  impl_->doors.push_back(std::move(door));
+Status JsonRpcServer::ListenUnix(const std::vector<std::string>& paths) {
+  std::vector<std::unique_ptr<Impl::Door>> doors;
+  for (const std::string& path : paths) {
+    doors.push_back(std::make_unique<Impl::Door>(*impl_, /*unix_socket=*/true));
+    Impl::Door& door = *doors.back();
+    ASSIGN_OR_RETURN(door.listener, Listener::BoundUnix(impl_->loop, path, door));
+  }
+  for (const auto& door : doors) RETURN_IF_ERROR(door->listener->Listen());
+  std::move(doors.begin(), doors.end(), std::back_inserter(impl_->doors));
   return OkStatus();
 }
 

@@ -26,8 +26,9 @@ class JsonRpcServer {
   JsonRpcServer(Loop& loop, Dispatcher& dispatcher);
   ~JsonRpcServer();  // After Stop().
 
-  // Mode 0600; the peer's credentials must be our user's or root's.
-  Status ListenUnix(const std::string& path);
+  // Mode 0600; the peer's credentials must be our user's or root's. On all paths or on none: nobody
+  // is served on one as long as another can be refused.
+  Status ListenUnix(const std::vector<std::string>& paths);
   // Loopback addresses only. Port 0: the kernel chooses.
   Result<SocketAddress> ListenTcp(const SocketAddress& address);
 

@@ -148,14 +148,14 @@ Status Appliance::ListenForRpc() {
     if (!directory.empty() && std::filesystem::create_directories(directory, error)) {
       chmod(directory.c_str(), 0755);  // The socket itself is for its owner alone.
     }
-    RETURN_IF_ERROR(rpc_server_->ListenUnix(path));
   }
   if (options_.rpc_tcp.has_value()) {
     ASSIGN_OR_RETURN(const SocketAddress asked, SocketAddress::ParseHostPort(*options_.rpc_tcp));
     ASSIGN_OR_RETURN(const SocketAddress address, rpc_server_->ListenTcp(asked));
     LogNotice("rpc", "JSON-RPC on %s", address.ToString());
   }
-  return OkStatus();
+  // Last, so that who finds a socket finds a process that has all it was told to listen on.
+  return rpc_server_->ListenUnix(options_.rpc_sockets);
 }
 
 Task<Status> Appliance::ImportConfiguration(std::vector<rpc::SavedCall> calls) {

@@ -77,15 +77,20 @@ Result<std::unique_ptr<Listener>> Listener::Tcp(Loop& loop, const SocketAddress&
   if (address.family() == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
 
   if (bind(fd, address.address(), address.length()) != 0) return CannotListen(errno, where);
-  if (const Status listening = self->Listen(); !listening.ok()) {
-    return CannotListen(ErrnoOf(listening), where);
-  }
   ASSIGN_OR_RETURN(self->address_, SocketAddress::LocalOf(fd));
+  RETURN_IF_ERROR(self->Listen());
   return self;
 }
 
 Result<std::unique_ptr<Listener>> Listener::Unix(Loop& loop, const std::string& path,
                                                  Owner& owner) {
+  ASSIGN_OR_RETURN(std::unique_ptr<Listener> self, BoundUnix(loop, path, owner));
+  RETURN_IF_ERROR(self->Listen());
+  return self;
+}
+
+Result<std::unique_ptr<Listener>> Listener::BoundUnix(Loop& loop, const std::string& path,
+                                                      Owner& owner) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof(address.sun_path)) {
@@ -108,14 +113,11 @@ Result<std::unique_ptr<Listener>> Listener::Unix(Loop& loop, const std::string& 
     return CannotListen(errno, path);
   }
   self->bound_ = true;
-  if (const Status listening = self->Listen(); !listening.ok()) {
-    return CannotListen(ErrnoOf(listening), path);
-  }
   return self;
 }
 
 Status Listener::Listen() {
-  if (listen(socket_.get(), kBacklog) != 0) return ErrorOfErrno(errno, strerror(errno));
+  if (listen(socket_.get(), kBacklog) != 0) return CannotListen(errno, Where());
   RETURN_IF_ERROR(loop_.Watch(socket_.get(), EPOLLIN, *this));
   watched_ = true;
   return OkStatus();
@@ -170,8 +172,7 @@ bool Listener::AcceptOne() {
     case ENOMEM:
       // The connection stays in the backlog, and the socket ready: asking again at once would spin.
       if (!out_of_descriptors_) {
-        LogError("net", "connections on %s wait: %s", path_.empty() ? address_.ToString() : path_,
-                 strerror(errno));
+        LogError("net", "connections on %s wait: %s", Where(), strerror(errno));
         out_of_descriptors_ = true;
       }
       loop_.Rewatch(socket_.get(), 0, *this);

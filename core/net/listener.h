@@ -32,6 +32,10 @@ class Listener final : public FdHandler {
   // Mode 0600. A stale socket of a process that is gone is replaced; who is alive is told by an
   // exclusive flock on PATH.lock (EADDRINUSE).
   static Result<std::unique_ptr<Listener>> Unix(Loop& loop, const std::string& path, Owner& owner);
+  // The same up to Listen(): the path is ours, and who connects is refused.
+  static Result<std::unique_ptr<Listener>> BoundUnix(Loop& loop, const std::string& path,
+                                                     Owner& owner);
+  Status Listen();
   ~Listener();
 
   // With the port that the kernel chose where 0 was asked for.
@@ -46,14 +50,14 @@ class Listener final : public FdHandler {
   // Takes one connection. False when there is none, or none can be taken now.
   bool AcceptOne();
   void TakeAgain();
-  Status Listen();
+  std::string Where() const { return path_.empty() ? address_.ToString() : path_; }
 
   Loop& loop_;
   Owner& owner_;
   UniqueFd socket_;
   UniqueFd lock_;
-  std::string path_;  // Of a Unix socket, or empty.
-  SocketAddress address_;
+  std::string path_;       // Of a Unix socket, or empty.
+  SocketAddress address_;  // Of a TCP socket.
   TimerCall<Listener, &Listener::TakeAgain> retry_{*this};
   bool bound_ = false;  // The file at path_ is ours.
   bool watched_ = false;

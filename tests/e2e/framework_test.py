@@ -443,6 +443,19 @@ def test_a_file_in_the_sockets_place_stays(start_polluxd, tmp_path):
     assert path.read_text() == "precious"
 
 
+def test_nobody_reaches_a_process_that_another_socket_stops(start_polluxd, tmp_path):
+    (tmp_path / "file").write_text("")
+    for _ in range(10):
+        polluxd = start_polluxd("--no-state", "-r", tmp_path / "file", start=False)
+        reached = False
+        with subprocess.Popen(polluxd.command(), stderr=subprocess.DEVNULL) as one:
+            while one.poll() is None:
+                with socket.socket(socket.AF_UNIX) as caller:
+                    reached |= caller.connect_ex(polluxd.socket) == 0
+        assert one.returncode == 1
+        assert not reached, "it listened before it knew that it could not"
+
+
 def test_several_sockets_and_tcp_serve_the_same(start_polluxd, tmp_path):
     port = free_port()
     polluxd = start_polluxd("-r", tmp_path / "second", "--rpc-tcp", f"127.0.0.1:{port}")

@@ -409,7 +409,7 @@ TEST_F(JsonRpcServerTest, ListensNowhereElse) {
   OnLoop([&] {
     const auto address = server_->ListenTcp(*SocketAddress::Parse("0.0.0.0", 0));
     EXPECT_EQ(ErrnoOf(address.status()), EINVAL);
-    EXPECT_EQ(ErrnoOf(server_->ListenUnix(path())), EADDRINUSE);
+    EXPECT_EQ(ErrnoOf(server_->ListenUnix({path()})), EADDRINUSE);
   });
 }
 

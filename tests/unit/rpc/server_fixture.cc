@@ -48,7 +48,7 @@ ServerFixture::ServerFixture() {
   dispatcher_->Bind("big", this, &ServerFixture::HandleBig);
   server_ = std::make_unique<JsonRpcServer>(*loop_, *dispatcher_);
   loop_->StartThread();
-  OnLoop([this] { EXPECT_TRUE(server_->ListenUnix(path_).ok()); });
+  OnLoop([this] { EXPECT_TRUE(server_->ListenUnix({path_}).ok()); });
 }
 
 ServerFixture::~ServerFixture() {

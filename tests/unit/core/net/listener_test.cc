@@ -207,6 +207,21 @@ TEST_F(ListenerTest, AcceptsOverAUnixSocketAndCleansUp) {
   EXPECT_FALSE(Exists(path_ + ".lock"));
 }
 
+TEST_F(ListenerTest, ABoundUnixSocketRefusesUntilItListens) {
+  auto listener = Listener::BoundUnix(loop_, path_, *this);
+  ASSERT_TRUE(listener.ok()) << listener.status();
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path_.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  const UniqueFd early(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  EXPECT_EQ(connect(early.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), -1);
+  EXPECT_EQ(errno, ECONNREFUSED);
+
+  ASSERT_TRUE((*listener)->Listen().ok());
+  const UniqueFd client = ConnectToPath();
+  RunUntil([&] { return accepted_.size() == 1; });
+}
+
 TEST_F(ListenerTest, ASecondListenerOnAPathIsRefusedAndHarmsNothing) {
   const auto listener = Unix();
   const Status second = Listener::Unix(loop_, path_, *this).status();
