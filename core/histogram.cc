@@ -1,7 +1,6 @@
 #include "core/histogram.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 
 #include "core/check.h"
@@ -14,14 +13,6 @@ Histogram::Histogram(unsigned bucket_shift)
 }
 
 Histogram::Histogram(const Histogram& other) : Histogram(other.shift_) { Merge(other); }
-
-size_t Histogram::BucketOf(uint64_t value) const {
-  const auto bits = static_cast<unsigned>(std::bit_width(value));
-  const unsigned range = bits > shift_ ? bits - shift_ : 0;
-  const unsigned drop = range > 0 ? range - 1 : 0;
-  const uint64_t in_range = (value >> drop) & ((uint64_t{1} << shift_) - 1);
-  return (size_t{range} << shift_) + in_range;
-}
 
 uint64_t Histogram::FirstOf(size_t bucket) const {
   const size_t range = bucket >> shift_;

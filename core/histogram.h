@@ -1,5 +1,6 @@
 #pragma once
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -38,7 +39,13 @@ class Histogram {
   unsigned bucket_shift() const { return shift_; }
   size_t bucket_count() const { return (size_t{65} - shift_) << shift_; }
   uint64_t bucket(size_t index) const { return buckets_[index].load(std::memory_order_relaxed); }
-  size_t BucketOf(uint64_t value) const;
+  size_t BucketOf(uint64_t value) const {
+    // A value of range r has lost r - 1 bits, or none in range 0. In either case the buckets before
+    // its range and the place in it add up to this.
+    const unsigned top_bit = 63u ^ static_cast<unsigned>(std::countl_zero(value | 1ull << shift_));
+    const unsigned lost = top_bit - shift_;
+    return (size_t{lost} << shift_) + static_cast<size_t>(value >> lost);
+  }
   // The smallest and the largest value of a bucket.
   uint64_t FirstOf(size_t bucket) const;
   uint64_t LastOf(size_t bucket) const;

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "cli/accel_perf/worker.h"
+#include "cli/tool/loop_task.h"
+#include "cli/tool/pass.h"
 #include "cli/tool/ticks.h"
 #include "core/accel/accel.h"
 #include "core/clock.h"
@@ -18,9 +20,6 @@
 namespace pollux::cli {
 namespace {
 
-constexpr uint64_t kLookEveryNs = 20 * kNsPerMs;
-constexpr uint64_t kProgressEveryNs = kNsPerSecond;
-constexpr uint64_t kCalibrationNs = 20 * kNsPerMs;
 constexpr uint32_t kSweepFirst = 512, kSweepLast = 1 << 20;
 
 // A small polluxd of its own: reactors, the accel layer, and I/OAT devices. The control loop is the
@@ -37,16 +36,9 @@ class Bench {
     const IoatDevices::Environment environment{
         .accel = *accel_, .reactors = *reactors_, .control = control_, .regions = regions_};
     devices_ = std::make_unique<IoatDevices>(environment, nullptr);
-    Task<Status> measuring = Measure();
-    struct Starter final : Message {
-      explicit Starter(Task<Status>& its_task) : task(its_task) {}
-      void Run() override { task.Start(); }
-      Task<Status>& task;
-    } starter(measuring);
-    control_.Post(starter);
-    while (!measuring.done()) control_.RunTurn(/*may_block=*/true);
+    const Status status = RunOnLoop(control_, Measure());
     reactors_->Stop();
-    RETURN_IF_ERROR(measuring.TakeResult());
+    RETURN_IF_ERROR(status);
     return std::move(outcome_);
   }
 
@@ -66,7 +58,7 @@ class Bench {
       outcome_.devices.push_back(
           {device.info.address, device.info.model, static_cast<uint32_t>(device.channels.size())});
     }
-    ns_per_tick_ = MeasureNsPerTick(kCalibrationNs);
+    ns_per_tick_ = MeasureNsPerTick();
     for (const Shape& shape : Plan()) CO_RETURN_IF_ERROR(co_await MeasureOne(shape));
     co_return OkStatus();
   }
@@ -115,10 +107,13 @@ class Bench {
       co_await RunOn(worker->reactor(), start);
     }
     if (options_.warmup_ns > 0) {
-      co_await Pass(workers, run, options_.warmup_ns);
+      const bool in_peace = co_await AwaitPass(workers, run, options_.warmup_ns);
+      run.interrupted = !in_peace;
       before = Count(workers);
     }
-    co_await Pass(workers, run, options_.duration_ns > 0 ? options_.duration_ns : Loop::kNever / 2);
+    const uint64_t ns = options_.duration_ns > 0 ? options_.duration_ns : Pass::kUnbounded;
+    const bool in_peace = co_await AwaitPass(workers, run, ns);
+    run.interrupted = run.interrupted || !in_peace;
     Conclude(before, Count(workers), run);
     for (auto& worker : workers) {
       auto finish = [w = worker.get()] { w->Finish(); };
@@ -171,43 +166,44 @@ class Bench {
     run.given_back = after.given_back - before.given_back;
   }
 
-  // Until so long has passed, all workers are through, one has failed, or somebody interrupts.
-  Task<void> Pass(const std::vector<std::unique_ptr<AccelWorker>>& workers, AccelRun& run,
-                  uint64_t ns) {
-    const uint64_t start_ns = clock_.NowNs();
-    uint64_t shown_ns = start_ns;
-    Reading shown = Sum(workers);
-    for (uint64_t now_ns = start_ns; now_ns - start_ns < ns; now_ns = clock_.NowNs()) {
-      if (interrupt_.load(std::memory_order_relaxed)) {
-        run.interrupted = true;
-        co_return;
-      }
+  using Workers = std::vector<std::unique_ptr<AccelWorker>>;
+
+  // What a pass asks: it is over when all workers are through, or one has failed.
+  class Watch final : public Pass::Owner {
+   public:
+    Watch(const Workers& workers, const AccelRun& run, std::ostream* progress)
+        : workers_(workers), run_(run), progress_(progress), shown_(Sum()) {}
+
+    bool IsOver() const override {
       const auto over = [](const auto& worker) { return worker->over(); };
       const auto failed = [](const auto& worker) { return worker->failures() > 0; };
-      if (std::all_of(workers.begin(), workers.end(), over)) co_return;
-      if (std::any_of(workers.begin(), workers.end(), failed)) co_return;
-      co_await Sleep(std::min(kLookEveryNs, ns - (now_ns - start_ns)));
-      if (progress_ == nullptr || clock_.NowNs() - shown_ns < kProgressEveryNs) continue;
-      Show(workers, run, start_ns, shown_ns, shown);
+      return std::all_of(workers_.begin(), workers_.end(), over) ||
+             std::any_of(workers_.begin(), workers_.end(), failed);
     }
-  }
+    void ShowProgress(double at_seconds, double seconds) override {
+      Reading since = Sum();
+      since.Subtract(shown_);
+      shown_.Add(since);
+      *progress_ << AccelProgressLine(run_, at_seconds, seconds, since) << std::endl;
+    }
 
-  static Reading Sum(const std::vector<std::unique_ptr<AccelWorker>>& workers) {
-    Reading sum;
-    for (const auto& worker : workers) sum.Add(Reading(worker->meter()));
-    return sum;
-  }
+   private:
+    Reading Sum() const {
+      Reading sum;
+      for (const auto& worker : workers_) sum.Add(Reading(worker->meter()));
+      return sum;
+    }
+    const Workers& workers_;
+    const AccelRun& run_;
+    std::ostream* const progress_;
+    Reading shown_;
+  };
 
-  void Show(const std::vector<std::unique_ptr<AccelWorker>>& workers, const AccelRun& run,
-            uint64_t start_ns, uint64_t& shown_ns, Reading& shown) {
-    const uint64_t now_ns = clock_.NowNs();
-    Reading since = Sum(workers);
-    since.Subtract(shown);
-    shown.Add(since);
-    *progress_ << AccelProgressLine(run, static_cast<double>(now_ns - start_ns) / kNsPerSecond,
-                                    static_cast<double>(now_ns - shown_ns) / kNsPerSecond, since)
-               << std::endl;
-    shown_ns = now_ns;
+  // False: somebody interrupts.
+  Task<bool> AwaitPass(const Workers& workers, const AccelRun& run, uint64_t ns) {
+    Watch watch(workers, run, progress_);
+    Pass pass(clock_, progress_ != nullptr, interrupt_, watch);
+    co_return co_await pass.Await(ns);
   }
 
   const AccelPerfOptions& options_;

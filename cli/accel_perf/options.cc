@@ -5,14 +5,12 @@
 #include "absl/strings/str_split.h"
 #include "cli/accel_perf/work.h"
 #include "core/clock.h"
+#include "core/reactors.h"
 
 namespace pollux::cli {
 namespace {
 
-constexpr uint64_t kDefaultDurationNs = 10 * kNsPerSecond;
 constexpr uint64_t kDefaultSweepNs = 1 * kNsPerSecond;
-constexpr unsigned kCoreMax = 1023;
-constexpr size_t kCoresMax = 128;
 
 std::string Opcodes() {
   std::string names;
@@ -52,49 +50,26 @@ Flags MakeAccelPerfFlags(AccelPerfOptions& options) {
       "one operation, or up to four of a chain, such as copy,crc32c\n(default: copy): " + Opcodes(),
       [&options](const std::string& value) { return TakeWorkload(value, options); });
   flags.Add("-o, --size", "SIZE", "of one operation, in bytes or as 4k (default: 4k)",
-            [&options](const std::string& value) -> Status {
-              ASSIGN_OR_RETURN(const uint64_t bytes, ParseSize("-o", value, 1, kAccelBytesMax));
-              options.bytes = static_cast<uint32_t>(bytes);
-              return OkStatus();
-            });
+            TakeSize("-o", 1, kAccelBytesMax, options.bytes));
   flags.Add("-q, --depth", "N", "chains in flight on each core (default: 128)",
             TakeNumber("-q", 1, kAccelDepthMax, options.depth));
-  flags.Add("-t, --time", "SECONDS", "how long (default: 10; --sweep: 1 for each size)",
-            TakeSeconds("-t", options.duration_ns));
-  flags.Add("--operations", "N", "stop when each core has made so many chains",
-            TakeNumber("--operations", 1, UINT64_MAX, options.operations_max));
-  flags.Add("--warmup", "SECONDS", "not counted, before that",
-            TakeSeconds("--warmup", options.warmup_ns));
+  AddLengthFlags(flags, "how long (default: 10; --sweep: 1 for each size)",
+                 {"--operations", "stop when each core has made so many chains"}, options);
   flags.AddSwitch("--sweep",
                   "sizes from 512 bytes to 1 MiB, by the device and by the CPU: from which on\n"
                   "does a device save the CPU's time?",
                   options.sweep);
   flags.AddHeading("Where:");
-  flags.Add("-c, --cores", "LIST", "a thread on each, such as 0-3,8 (default: 0)",
-            [&options](const std::string& value) -> Status {
-              ASSIGN_OR_RETURN(options.cores, ParseSet("-c", value, kCoreMax, kCoresMax));
-              return OkStatus();
-            });
+  AddCoresFlag(flags, "a thread on each, such as 0-3,8 (default: 0)", options,
+               Reactors::kReactorsMax);
   flags.AddSwitch("--cpu", "afterwards the same by the CPU", options.cpu);
   flags.Add("--min", "SIZE", "what is shorter the CPU executes (default: 0)",
-            [&options](const std::string& value) -> Status {
-              ASSIGN_OR_RETURN(const uint64_t bytes, ParseSize("--min", value, 0, UINT32_MAX));
-              options.bytes_min = static_cast<uint32_t>(bytes);
-              return OkStatus();
-            });
+            TakeSize("--min", 0, UINT32_MAX, options.bytes_min));
   flags.AddHeading("How:");
   flags.AddSwitch("--verify", "spoil the destinations before each chain, and check its results",
                   options.verify);
-  flags.Add("--seed", "N", "of the data (default: 1)",
-            TakeNumber("--seed", 0, UINT64_MAX, options.seed));
-  flags.AddHeading("Output:");
-  flags.AddSwitch("--json", "the result as JSON", options.json);
-  flags.AddSwitch("--progress", "a line each second, also when that is no terminal",
-                  options.progress);
-  flags.AddSwitch("--quiet", "no such line", options.quiet);
-  flags.AddSwitch("-h, --help", "this", options.help);
-  flags.AddHeading(
-      "Exit code: 0 done; 1 an operation failed, data differed, or no device; 2 misused.");
+  AddSeedFlag(flags, "of the data (default: 1)", options);
+  AddOutputFlags(flags, "an operation failed", options);
   return flags;
 }
 
@@ -105,12 +80,8 @@ Status ParseAccelPerfOptions(const Flags& flags, const std::vector<std::string>&
   if (options.sweep && options.devices.empty()) {
     return InvalidArgument("--sweep compares a device with the CPU: which device?");
   }
-  if (options.duration_ns == 0 && options.operations_max == 0) {
-    options.duration_ns = options.sweep ? kDefaultSweepNs : kDefaultDurationNs;
-  }
-  if (options.warmup_ns > 0 && options.duration_ns == 0) {
-    return InvalidArgument("--warmup needs -t");
-  }
+  RETURN_IF_ERROR(CompleteLength(options.sweep ? kDefaultSweepNs : kDefaultDurationNs, options));
+  if (options.cores.empty()) options.cores = {0};
   const bool protects = std::any_of(options.steps.begin(), options.steps.end(), IsOfProtection);
   if (protects && options.bytes % AccelWork::kBlockBytes != 0) {
     return InvalidArgument("-o must be a multiple of %u for %s", AccelWork::kBlockBytes,

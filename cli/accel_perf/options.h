@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cli/tool/flags.h"
+#include "cli/tool/measuring.h"
 #include "core/accel/accel_opcode.h"
 #include "core/status.h"
 
@@ -15,20 +16,15 @@ inline constexpr size_t kAccelStepsMax = 4;
 // Of the data of one thread.
 inline constexpr uint64_t kAccelMemoryMax = uint64_t{2} << 30;
 
-struct AccelPerfOptions {
+// Without cores it is core 0.
+struct AccelPerfOptions : MeasuringOptions {
   std::vector<std::string> devices;
   std::vector<AccelOpcode> steps = {AccelOpcode::kCopy};  // Of a chain.
   std::string workload = "copy";
   uint32_t depth = 128;  // Of each thread.
   uint32_t bytes = 4096;
-  uint64_t duration_ns = 0;  // 0: as operations_max says.
-  uint64_t warmup_ns = 0;
-  uint64_t operations_max = 0;  // Of each thread. 0: no bound.
-  std::vector<unsigned> cores = {0};
   uint32_t bytes_min = 0;  // What is shorter the CPU executes.
-  uint64_t seed = 1;
-  bool cpu = false, verify = false, sweep = false;
-  bool json = false, progress = false, quiet = false, help = false;
+  bool cpu = false, sweep = false;
 
   // The CPU is to be measured, too or alone.
   bool wants_cpu() const { return cpu || devices.empty(); }

@@ -18,11 +18,8 @@ std::string NsText(double ns) { return TimeText(static_cast<uint64_t>(ns + 0.5))
 void AppendRow(std::string& out, const std::string& label, const AccelRun::Core& core,
                double seconds) {
   const double chains = static_cast<double>(std::max<uint64_t>(core.reading.count, 1));
-  out += absl::StrFormat(
-      "%-14s %12s %10s %8s %8s %8s %8s %10s %7d\n", label, RateText(core.reading.count, seconds),
-      MiBPerSecondText(core.reading.bytes, seconds), MeanText(core.reading),
-      TimeText(core.reading.PercentileNs(0.5)), TimeText(core.reading.PercentileNs(0.99)),
-      TimeText(core.reading.PercentileNs(0.9999)), NsText(core.busy_ns / chains), core.failures);
+  out += absl::StrFormat("%-14s %s %10s %7d\n", label, RateColumns(core.reading, seconds),
+                         NsText(core.busy_ns / chains), core.failures);
 }
 
 void AppendRun(std::string& out, const AccelRun& run) {
@@ -59,33 +56,25 @@ void AppendSweep(std::string& out, const AccelOutcome& outcome) {
 
 void WriteRun(JsonWriter& out, const AccelRun& run) {
   const AccelRun::Core sum = run.Sum();
-  const auto number = [&out](const char* name, auto value) {
-    out.Key(name);
-    out.Number(value);
-  };
   out.BeginObject();
-  out.Key("by");
-  out.Text(run.by_device ? "device" : "cpu");
-  number("bytes", uint64_t{run.bytes});
-  number("seconds", run.seconds);
+  out.Field("by", run.by_device ? "device" : "cpu");
+  out.Field("bytes", run.bytes);
+  out.Field("seconds", run.seconds);
   out.Key("done");
   WriteReading(out, "chains", "chains_per_second", sum.reading, run.seconds);
-  number("cpu_ns_per_chain", run.CpuNsPerChain());
-  number("verified", sum.verified);
-  number("failures", sum.failures);
-  out.Key("first_failure");
-  out.Text(sum.first_failure);
-  number("operations_by_device", run.by_module);
-  number("operations_by_cpu", run.by_cpu);
-  number("operations_given_back", run.given_back);
-  out.Key("interrupted");
-  out.Bool(run.interrupted);
+  out.Field("cpu_ns_per_chain", run.CpuNsPerChain());
+  out.Field("verified", sum.verified);
+  out.Field("failures", sum.failures);
+  out.Field("first_failure", sum.first_failure);
+  out.Field("operations_by_device", run.by_module);
+  out.Field("operations_by_cpu", run.by_cpu);
+  out.Field("operations_given_back", run.given_back);
+  out.Field("interrupted", run.interrupted);
   out.Key("cores");
   out.BeginArray();
   for (const AccelRun::Core& core : run.cores) {
     out.BeginObject();
-    out.Key("core");
-    out.Raw(std::to_string(core.core));
+    out.Field("core", core.core);
     out.Key("done");
     WriteReading(out, "chains", "chains_per_second", core.reading, run.seconds);
     out.EndObject();
@@ -143,8 +132,7 @@ std::string ForPeople(const AccelPerfOptions& options, const AccelOutcome& outco
   if (options.sweep) {
     AppendSweep(out, outcome);
   } else {
-    out += absl::StrFormat("%-14s %12s %10s %8s %8s %8s %8s %10s %7s\n", "By", "per s", "MiB per s",
-                           "average", "p50", "p99", "p99.99", "CPU time", "failed");
+    out += absl::StrFormat("%-14s %s %10s %7s\n", "By", RateHeading("per s"), "CPU time", "failed");
     for (const AccelRun& run : outcome.runs) AppendRun(out, run);
   }
   for (const AccelRun& run : outcome.runs) {
@@ -168,22 +156,16 @@ std::string ForPeople(const AccelPerfOptions& options, const AccelOutcome& outco
 std::string ToJson(const AccelPerfOptions& options, const AccelOutcome& outcome) {
   JsonWriter out;
   out.BeginObject();
-  out.Key("workload");
-  out.Text(options.workload);
-  out.Key("depth");
-  out.Number(uint64_t{options.depth});
-  out.Key("verify");
-  out.Bool(options.verify);
+  out.Field("workload", options.workload);
+  out.Field("depth", options.depth);
+  out.Field("verify", options.verify);
   out.Key("devices");
   out.BeginArray();
   for (const AccelOutcome::Device& device : outcome.devices) {
     out.BeginObject();
-    out.Key("address");
-    out.Text(device.address);
-    out.Key("model");
-    out.Text(device.model);
-    out.Key("channels");
-    out.Number(uint64_t{device.channels});
+    out.Field("address", device.address);
+    out.Field("model", device.model);
+    out.Field("channels", device.channels);
     out.EndObject();
   }
   out.EndArray();
@@ -192,8 +174,7 @@ std::string ToJson(const AccelPerfOptions& options, const AccelOutcome& outcome)
   for (const AccelRun& run : outcome.runs) WriteRun(out, run);
   out.EndArray();
   if (options.sweep) {
-    out.Key("worthwhile_bytes");
-    out.Number(uint64_t{outcome.WorthwhileBytes()});
+    out.Field("worthwhile_bytes", outcome.WorthwhileBytes());
   }
   out.EndObject();
   return out.Take();
@@ -201,10 +182,8 @@ std::string ToJson(const AccelPerfOptions& options, const AccelOutcome& outcome)
 
 std::string AccelProgressLine(const AccelRun& run, double at_seconds, double seconds,
                               const Reading& since) {
-  return absl::StrFormat("%-6s %8s %6.1f s  %12s per s  %9s MiB per s  average %8s  p99 %8s",
-                         ByWhom(run), BytesText(run.bytes), at_seconds,
-                         RateText(since.count, seconds), MiBPerSecondText(since.bytes, seconds),
-                         MeanText(since), TimeText(since.latency.Percentile(0.99)));
+  return absl::StrFormat("%-6s %8s %s", ByWhom(run), BytesText(run.bytes),
+                         RateLine("per s", at_seconds, seconds, since));
 }
 
 }  // namespace pollux::cli

@@ -106,7 +106,7 @@ void AccelWorker::Stop() { reactor().RemovePoller(*this); }
 int AccelWorker::Poll() {
   int begun = 0;
   while (!finishing_ && !idle_->empty() && begun < static_cast<int>(kBurst)) {
-    if (options_.operations_max > 0 && begun_ == options_.operations_max) {
+    if (options_.count_max > 0 && begun_ == options_.count_max) {
       finishing_ = true;
       break;
     }

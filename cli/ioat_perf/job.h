@@ -8,16 +8,16 @@
 #include <vector>
 
 #include "cli/ioat_perf/work.h"
+#include "cli/tool/job_run.h"
 #include "cli/tool/meter.h"
 #include "core/status.h"
 #include "drivers/ioat/ioat.h"
 
 namespace pollux::cli {
 
-// Keeps one channel full; or the CPU, in the place of one. The control thread makes and destroys
-// it; in between one thread calls Start() and then Poll() until it is over. Nothing allocates on
-// the way of an operation, but to describe errors and the first difference.
-class IoatJob {
+// Keeps one channel full; or the CPU, in the place of one. Nothing allocates on the way of an
+// operation, but to describe errors and the first difference.
+class IoatJob final : public PolledJob {
  public:
   struct Parts {
     pollux_ioat_host* host = nullptr;
@@ -31,19 +31,19 @@ class IoatJob {
   };
   // Takes a channel, and memory for the data.
   static Result<std::unique_ptr<IoatJob>> Make(const Parts& parts);
-  ~IoatJob();  // Nothing is in flight.
+  ~IoatJob() override;  // Nothing is in flight.
   IoatJob(const IoatJob&) = delete;
   IoatJob& operator=(const IoatJob&) = delete;
 
   // --- Its thread.
-  void Start();
-  void Poll();
-  // Nothing is in flight, and nothing will be.
-  bool over() const { return (stop_.load(std::memory_order_relaxed) || ended_) && in_flight_ == 0; }
+  void Start() override;
+  void Poll() override;
+  bool over() const override {
+    return (stop_.load(std::memory_order_relaxed) || ended_) && in_flight_ == 0;
+  }
 
   // --- Any thread.
-  // No more submissions, and what still completes is not counted.
-  void Stop() { stop_.store(true, std::memory_order_relaxed); }
+  void Stop() override { stop_.store(true, std::memory_order_relaxed); }
   const Meter& meter() const { return meter_; }
   uint64_t error_count() const { return error_count_.load(std::memory_order_relaxed); }
 

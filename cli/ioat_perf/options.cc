@@ -5,9 +5,6 @@
 namespace pollux::cli {
 namespace {
 
-constexpr uint64_t kDefaultDurationNs = 10 * kNsPerSecond;
-constexpr unsigned kCoreMax = 1023;
-constexpr size_t kCoresMax = 256;
 constexpr unsigned kChannelsMax = 64;
 
 struct OperationName {
@@ -43,48 +40,29 @@ Flags MakeIoatPerfFlags(IoatPerfOptions& options) {
             "copy, fill, xor, or pq: both checks of RAID-6 (default: copy)",
             [&options](const std::string& value) { return TakeOperation(value, options); });
   flags.Add("-o, --size", "SIZE", "of one operation, in bytes or as 4k (default: 4k)",
-            [&options](const std::string& value) -> Status {
-              ASSIGN_OR_RETURN(const uint64_t bytes, ParseSize("-o", value, 1, kIoatBytesMax));
-              options.bytes = static_cast<uint32_t>(bytes);
-              return OkStatus();
-            });
+            TakeSize("-o", 1, kIoatBytesMax, options.bytes));
   flags.Add("-q, --depth", "N", "operations in flight on each channel (default: 128)",
             TakeNumber("-q", 1, kIoatDepthMax, options.depth));
   flags.Add("--sources", "N", "of xor and pq, 2 to 8 (default: 4)",
             TakeNumber("--sources", kIoatSourcesMin, kIoatSourcesMax, options.sources));
-  flags.Add("-t, --time", "SECONDS", "how long (default: 10)",
-            TakeSeconds("-t", options.duration_ns));
-  flags.Add("--operations", "N", "stop when each channel has made so many",
-            TakeNumber("--operations", 1, UINT64_MAX, options.operations_max));
-  flags.Add("--warmup", "SECONDS", "not counted, before that",
-            TakeSeconds("--warmup", options.warmup_ns));
+  AddLengthFlags(flags, "how long (default: 10)",
+                 {"--operations", "stop when each channel has made so many"}, options);
   flags.AddHeading("Where:");
   flags.Add("--channels", "N", "of each device (default: one)",
             TakeNumber("--channels", 1, kChannelsMax, options.channels));
-  flags.Add("-c, --cores", "LIST",
-            "one thread on each, such as 0-3,8; the channels are spread over them\n"
-            "(default: one thread, on no core in particular)",
-            [&options](const std::string& value) -> Status {
-              ASSIGN_OR_RETURN(options.cores, ParseSet("-c", value, kCoreMax, kCoresMax));
-              return OkStatus();
-            });
+  AddCoresFlag(flags,
+               "one thread on each, such as 0-3,8; the channels are spread over them\n"
+               "(default: one thread, on no core in particular)",
+               options);
   flags.AddSwitch("--cpu", "afterwards the same by the CPU, with as many channels in its place",
                   options.cpu);
   flags.AddHeading("How:");
   flags.AddSwitch("--verify", "change the data before each operation, and check its result",
                   options.verify);
-  flags.Add("--seed", "N", "of the data (default: 1)",
-            TakeNumber("--seed", 0, UINT64_MAX, options.seed));
+  AddSeedFlag(flags, "of the data (default: 1)", options);
   flags.AddSwitch("--no-iommu", "drive a PCI device without an IOMMU: it can then write anywhere",
                   options.allow_no_iommu);
-  flags.AddHeading("Output:");
-  flags.AddSwitch("--json", "the result as JSON", options.json);
-  flags.AddSwitch("--progress", "a line each second, also when that is no terminal",
-                  options.progress);
-  flags.AddSwitch("--quiet", "no such line", options.quiet);
-  flags.AddSwitch("-h, --help", "this", options.help);
-  flags.AddHeading(
-      "Exit code: 0 done; 1 an operation failed, data differed, or no device; 2 misused.");
+  AddOutputFlags(flags, "an operation failed", options);
   return flags;
 }
 
@@ -95,13 +73,7 @@ Status ParseIoatPerfOptions(const Flags& flags, const std::vector<std::string>& 
   if (options.devices.empty() && !options.cpu) {
     return InvalidArgument("which device? Or --cpu, for the CPU alone");
   }
-  if (options.duration_ns == 0 && options.operations_max == 0) {
-    options.duration_ns = kDefaultDurationNs;
-  }
-  if (options.warmup_ns > 0 && options.duration_ns == 0) {
-    return InvalidArgument("--warmup needs -t");
-  }
-  return OkStatus();
+  return CompleteLength(kDefaultDurationNs, options);
 }
 
 }  // namespace pollux::cli

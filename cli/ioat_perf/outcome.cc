@@ -12,21 +12,16 @@ namespace {
 
 constexpr size_t kLabelMax = 32;
 
-// Of a long address the end tells more.
 std::string LabelOf(const IoatOutcome& outcome, const IoatOutcome::Channel& channel) {
   if (channel.device < 0) return "CPU";
-  std::string label = Printable(outcome.devices[static_cast<size_t>(channel.device)].address);
-  if (label.size() > kLabelMax) label = "..." + label.substr(label.size() - kLabelMax + 3);
-  return label;
+  return ShortenedText(Printable(outcome.devices[static_cast<size_t>(channel.device)].address),
+                       kLabelMax);
 }
 
 void AppendRow(std::string& out, const std::string& label, const std::string& channel,
                const std::string& core, const Reading& reading, uint64_t errors, double seconds) {
-  out += absl::StrFormat(
-      "%-*s %7s %4s %12s %10s %8s %8s %8s %8s %7d\n", static_cast<int>(kLabelMax), label, channel,
-      core, RateText(reading.count, seconds), MiBPerSecondText(reading.bytes, seconds),
-      MeanText(reading), TimeText(reading.PercentileNs(0.5)), TimeText(reading.PercentileNs(0.99)),
-      TimeText(reading.PercentileNs(0.9999)), errors);
+  out += absl::StrFormat("%-*s %7s %4s %s %7d\n", static_cast<int>(kLabelMax), label, channel, core,
+                         RateColumns(reading, seconds), errors);
 }
 
 std::string ErrorText(const IoatJob::Kind& kind) {
@@ -47,72 +42,53 @@ void WriteSide(JsonWriter& out, const IoatOutcome::Side& side) {
   out.BeginObject();
   out.Key("done");
   WriteReading(out, "operations", "operations_per_second", side.reading, side.seconds);
-  out.Key("seconds");
-  out.Number(side.seconds);
-  out.Key("verified");
-  out.Number(side.verified);
-  out.Key("differences");
-  out.Number(side.differences);
-  out.Key("errors");
-  out.Number(side.error_count);
+  out.Field("seconds", side.seconds);
+  out.Field("verified", side.verified);
+  out.Field("differences", side.differences);
+  out.Field("errors", side.error_count);
   out.EndObject();
 }
 
 void WriteDriver(JsonWriter& out, const pollux_ioat_statistics& driver) {
   out.BeginObject();
-  const auto write = [&out](const char* name, uint64_t value) {
-    out.Key(name);
-    out.Number(value);
-  };
-  write("submitted", driver.submitted);
-  write("completed", driver.completed);
-  write("failed", driver.failed);
-  write("descriptors", driver.descriptors);
-  write("doorbells", driver.doorbells);
-  write("polls", driver.polls);
-  write("idle_polls", driver.idle_polls);
-  write("errors", driver.errors);
-  write("resets", driver.resets);
+  out.Field("submitted", driver.submitted);
+  out.Field("completed", driver.completed);
+  out.Field("failed", driver.failed);
+  out.Field("descriptors", driver.descriptors);
+  out.Field("doorbells", driver.doorbells);
+  out.Field("polls", driver.polls);
+  out.Field("idle_polls", driver.idle_polls);
+  out.Field("errors", driver.errors);
+  out.Field("resets", driver.resets);
   out.EndObject();
 }
 
 void WriteChannel(JsonWriter& out, const IoatOutcome& outcome,
                   const IoatOutcome::Channel& channel) {
   out.BeginObject();
-  out.Key("device");
-  out.Text(channel.device < 0 ? "cpu"
-                              : outcome.devices[static_cast<size_t>(channel.device)].address);
-  out.Key("channel");
-  out.Number(uint64_t{channel.number});
-  out.Key("core");
-  out.Raw(std::to_string(channel.core));
-  out.Key("depth");
-  out.Number(uint64_t{channel.depth});
+  out.Field("device", channel.device < 0
+                          ? "cpu"
+                          : outcome.devices[static_cast<size_t>(channel.device)].address);
+  out.Field("channel", channel.number);
+  out.Field("core", channel.core);
+  out.Field("depth", channel.depth);
   out.Key("done");
   WriteReading(out, "operations", "operations_per_second", channel.reading, channel.seconds);
-  out.Key("verified");
-  out.Number(channel.verified);
-  out.Key("differences");
-  out.Number(channel.differences);
-  out.Key("errors");
-  out.Number(channel.error_count);
+  out.Field("verified", channel.verified);
+  out.Field("differences", channel.differences);
+  out.Field("errors", channel.error_count);
   out.Key("errors_by_status");
   out.BeginArray();
   for (const auto& [kind, count] : channel.errors) {
     out.BeginObject();
-    out.Key("status");
-    out.Text(pollux_ioat_status_name(kind.first));
-    out.Key("chanerr");
-    out.Number(uint64_t{kind.second});
-    out.Key("count");
-    out.Number(count);
+    out.Field("status", pollux_ioat_status_name(kind.first));
+    out.Field("chanerr", kind.second);
+    out.Field("count", count);
     out.EndObject();
   }
   out.EndArray();
-  out.Key("failure");
-  out.Text(channel.failure);
-  out.Key("first_difference");
-  out.Text(channel.first_difference);
+  out.Field("failure", channel.failure);
+  out.Field("first_difference", channel.first_difference);
   if (channel.device >= 0) {
     out.Key("driver");
     WriteDriver(out, channel.driver);
@@ -153,9 +129,8 @@ std::string ForPeople(const IoatPerfOptions& options, const IoatOutcome& outcome
                         each.version >> 4, each.version & 15, BytesText(each.transfer_bytes_max));
   }
   if (!outcome.devices.empty()) out.push_back('\n');
-  out += absl::StrFormat("%-*s %7s %4s %12s %10s %8s %8s %8s %8s %7s\n",
-                         static_cast<int>(kLabelMax), "Device", "Channel", "Core", "per s",
-                         "MiB per s", "average", "p50", "p99", "p99.99", "errors");
+  out += absl::StrFormat("%-*s %7s %4s %s %7s\n", static_cast<int>(kLabelMax), "Device", "Channel",
+                         "Core", RateHeading("per s"), "errors");
   for (const IoatOutcome::Channel& channel : outcome.channels) {
     AppendRow(out, LabelOf(outcome, channel), std::to_string(channel.number),
               channel.core < 0 ? "-" : std::to_string(channel.core), channel.reading,
@@ -192,30 +167,20 @@ std::string ForPeople(const IoatPerfOptions& options, const IoatOutcome& outcome
 std::string ToJson(const IoatPerfOptions& options, const IoatOutcome& outcome) {
   JsonWriter out;
   out.BeginObject();
-  out.Key("workload");
-  out.Text(options.operation_name);
-  out.Key("bytes");
-  out.Number(uint64_t{options.bytes});
-  out.Key("sources");
-  out.Number(uint64_t{IoatWork::Shape::Of(options).sources});
-  out.Key("depth");
-  out.Number(uint64_t{options.depth});
-  out.Key("verify");
-  out.Bool(options.verify);
-  out.Key("interrupted");
-  out.Bool(outcome.interrupted);
+  out.Field("workload", options.operation_name);
+  out.Field("bytes", options.bytes);
+  out.Field("sources", IoatWork::Shape::Of(options).sources);
+  out.Field("depth", options.depth);
+  out.Field("verify", options.verify);
+  out.Field("interrupted", outcome.interrupted);
   out.Key("devices");
   out.BeginArray();
   for (const IoatOutcome::Device& device : outcome.devices) {
     out.BeginObject();
-    out.Key("address");
-    out.Text(device.address);
-    out.Key("model");
-    out.Text(device.model);
-    out.Key("version");
-    out.Text(absl::StrFormat("%d.%d", device.version >> 4, device.version & 15));
-    out.Key("transfer_bytes_max");
-    out.Number(device.transfer_bytes_max);
+    out.Field("address", device.address);
+    out.Field("model", device.model);
+    out.Field("version", absl::StrFormat("%d.%d", device.version >> 4, device.version & 15));
+    out.Field("transfer_bytes_max", device.transfer_bytes_max);
     out.EndObject();
   }
   out.EndArray();
@@ -235,10 +200,7 @@ std::string ToJson(const IoatPerfOptions& options, const IoatOutcome& outcome) {
 
 std::string IoatProgressLine(bool cpu, double at_seconds, double seconds, const Reading& since,
                              uint64_t errors) {
-  std::string line = absl::StrFormat(
-      "%s %6.1f s  %12s per s  %9s MiB per s  average %8s  p99 %8s", cpu ? "CPU   " : "device",
-      at_seconds, RateText(since.count, seconds), MiBPerSecondText(since.bytes, seconds),
-      MeanText(since), TimeText(since.latency.Percentile(0.99)));
+  std::string line = (cpu ? "CPU    " : "device ") + RateLine("per s", at_seconds, seconds, since);
   if (errors > 0) line += absl::StrFormat("  %d errors", errors);
   return line;
 }

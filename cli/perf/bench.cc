@@ -3,17 +3,13 @@
 #include <algorithm>
 #include <cstring>
 
-#include "cli/tool/threads.h"
+#include "absl/strings/str_format.h"
 #include "cli/tool/ticks.h"
 #include "cli/tool/units.h"
+#include "cli/workload/io_range.h"
 
 namespace pollux::cli {
 namespace {
-
-constexpr uint64_t kCalibrationNs = 20 * kNsPerMs;
-constexpr uint64_t kWatchNs = 2 * kNsPerMs;
-// How long commands may take to end before a reset ends them.
-constexpr uint64_t kDrainNs = 10 * kNsPerSecond;
 
 // What the driver needs for itself, and for each queue entry: the two entries, and a list.
 constexpr size_t kDriverBytes = 24 << 20;
@@ -69,7 +65,7 @@ Status Bench::Attach() {
           id.traddr);
     }
   }
-  ns_per_tick_ = MeasureNsPerTick(kCalibrationNs);
+  ns_per_tick_ = MeasureNsPerTick();
   for (size_t i = 0; i < attached_.size(); ++i) RETURN_IF_ERROR(MakeJobs(i));
   return OkStatus();
 }
@@ -109,24 +105,8 @@ Status Bench::MakeJobsOf(size_t controller, uint32_t nsid) {
   }
   if (options_.writes() && info.read_only)
     return PermissionDenied("%s:%d is write-protected", address, nsid);
-  if (options_.first_block >= info.blocks ||
-      options_.range_blocks > info.blocks - options_.first_block) {
-    return InvalidField("--range", options_.first_block, "%s:%d has %d blocks", address, nsid,
-                        info.blocks);
-  }
-  const uint64_t blocks =
-      options_.range_blocks != 0 ? options_.range_blocks : info.blocks - options_.first_block;
-  // What is written must not be under another queue's hand, and order is of one queue each.
-  const bool apart = options_.verify || !options_.is_random();
-  const uint64_t units = blocks / io_blocks / (apart ? options_.queues : 1);
-  if (units == 0) {
-    return InvalidField("--range", blocks, "is less than one I/O of %s for each queue",
-                        BytesText(options_.io_bytes));
-  }
-  if (options_.verify && units > Workload::kVerifiedUnitsMax) {
-    return InvalidArgument("%d I/Os are more than verifying can remember: give a smaller --range",
-                           units);
-  }
+  ASSIGN_OR_RETURN(const IoRange range, FindRange(options_, absl::StrFormat("%s:%d", address, nsid),
+                                                  info.blocks, io_blocks, options_.queues));
   for (unsigned queue = 0; queue < options_.queues; ++queue) {
     Job::Parts parts;
     parts.host = host_.get();
@@ -134,141 +114,56 @@ Status Bench::MakeJobsOf(size_t controller, uint32_t nsid) {
     parts.ns = ns;
     parts.depth = options_.depth;
     parts.io_blocks = io_blocks;
-    parts.first_block = options_.first_block + (apart ? queue * units * io_blocks : 0);
+    parts.first_block = range.FirstBlockOf(queue);
     parts.seed = options_.seed;
-    parts.ios_max = options_.ios_max;
+    parts.ios_max = options_.count_max;
     parts.fua = options_.fua;
     parts.ns_per_tick = ns_per_tick_;
-    parts.shape = {.pattern = options_.pattern,
-                   .units = units,
-                   .mix = options_.mix,
-                   .seed = options_.seed + targets_.size(),
-                   .verify = options_.verify,
-                   .endless = options_.duration_ns > 0 || options_.ios_max > 0};
+    parts.shape = ShapeOf(options_, range, targets_.size());
     ASSIGN_OR_RETURN(std::unique_ptr<Job> job, Job::Make(parts));
     targets_.push_back({.controller = controller, .nsid = nsid, .job = std::move(job)});
   }
   return OkStatus();
 }
 
-void Bench::Work(Worker& worker) const {
-  for (Job* job : worker.jobs) job->Start();
-  const auto over = [](const Job* job) { return job->over(); };
-  // Also those that are over, for the others of their controller may need a reset.
-  while (!std::all_of(worker.jobs.begin(), worker.jobs.end(), over)) {
-    for (Job* job : worker.jobs) job->Poll();
-  }
-  worker.ended_ns.store(clock_.NowNs(), std::memory_order_release);
-}
-
-void Bench::StartWorkers() {
-  const size_t count = std::min(std::max<size_t>(1, options_.cores.size()), targets_.size());
-  for (size_t i = 0; i < count; ++i) {
-    auto& worker = *workers_.emplace_back(std::make_unique<Worker>());
-    if (!options_.cores.empty()) worker.core = static_cast<int>(options_.cores[i]);
-  }
-  for (size_t i = 0; i < targets_.size(); ++i) {
-    Worker& worker = *workers_[i % count];
-    worker.jobs.push_back(targets_[i].job.get());
-    targets_[i].core = worker.core;
-  }
-}
-
-void Bench::PollControllers() {
+void Bench::Tend() {
   for (const Attached& attached : attached_) {
     pollux_nvme_controller_poll(attached.controller.get());
   }
 }
 
-bool Bench::AllEnded() const {
-  return std::all_of(workers_.begin(), workers_.end(), [](const auto& worker) {
-    return worker->ended_ns.load(std::memory_order_acquire) != 0;
-  });
+void Bench::OnLate() {
+  for (const Attached& attached : attached_) pollux_nvme_reset(attached.controller.get());
 }
 
 std::vector<Totals> Bench::Snapshot() const {
   std::vector<Totals> totals;
-  for (const Target& target : targets_) totals.emplace_back(target.job->statistics());
+  for (const Target& target : targets_) totals.emplace_back(target.job->meters());
   return totals;
 }
 
-void Bench::ShowProgress(uint64_t now_ns) {
+void Bench::ShowProgress(double at_seconds, double seconds) {
   auto sum = std::make_unique<Totals>();
   uint64_t errors = 0;
   for (const Totals& totals : Snapshot()) sum->Add(totals);
   for (const Target& target : targets_) errors += target.job->error_count();
   Totals since(*sum);
   if (shown_ != nullptr) since.Subtract(*shown_);
-  const auto seconds = [](uint64_t ns) {
-    return static_cast<double>(ns) / static_cast<double>(kNsPerSecond);
-  };
-  *progress_ << ProgressLine(seconds(now_ns - started_ns_), seconds(now_ns - shown_ns_), since,
-                             errors)
-             << std::endl;
+  *progress_ << ProgressLine(at_seconds, seconds, since, errors) << std::endl;
   shown_ = std::move(sum);
-  shown_ns_ = now_ns;
-}
-
-void Bench::Watch(const std::atomic<bool>& interrupt) {
-  const uint64_t warm_ns = started_ns_ + options_.warmup_ns;
-  bool warm = options_.warmup_ns == 0;
-  while (!AllEnded()) {
-    const uint64_t now_ns = clock_.NowNs();
-    if (!warm && now_ns >= warm_ns) {
-      baseline_ = Snapshot();
-      measured_from_ns_ = now_ns;
-      warm = true;
-    }
-    const bool bounded = warm && options_.duration_ns > 0;
-    const uint64_t end_ns = bounded ? measured_from_ns_ + options_.duration_ns : UINT64_MAX;
-    interrupted_ = interrupt.load(std::memory_order_relaxed);
-    if (now_ns >= end_ns || interrupted_) return;
-    if (progress_ != nullptr && now_ns - shown_ns_ >= kNsPerSecond) ShowProgress(now_ns);
-    PollControllers();
-    SleepFor(std::min(kWatchNs, end_ns - now_ns));
-  }
-}
-
-void Bench::Drain() {
-  uint64_t reset_at_ns = clock_.NowNs() + kDrainNs;
-  while (!AllEnded()) {
-    if (clock_.NowNs() > reset_at_ns) {
-      for (const Attached& attached : attached_) pollux_nvme_reset(attached.controller.get());
-      reset_at_ns = UINT64_MAX;
-    }
-    PollControllers();
-    SleepFor(kNsPerMs / 4);
-  }
 }
 
 Result<Outcome> Bench::Run(const std::atomic<bool>& interrupt) {
-  StartWorkers();
-  started_ns_ = measured_from_ns_ = shown_ns_ = clock_.NowNs();
-  Status status = OkStatus();
-  for (const auto& worker : workers_) {
-    worker->thread = std::thread([this, &worker = *worker] { Work(worker); });
-    if (worker->core >= 0 && status.ok()) {
-      status = PinTo(worker->thread, static_cast<unsigned>(worker->core));
-    }
-  }
-  if (status.ok()) Watch(interrupt);
-
-  measured_to_ns_ = clock_.NowNs();
-  std::vector<Totals> totals = Snapshot();
-  for (const Target& target : targets_) target.job->Stop();
-  if (AllEnded()) {  // By themselves, a moment ago.
-    measured_to_ns_ = 0;
-    for (const auto& worker : workers_) {
-      measured_to_ns_ = std::max(measured_to_ns_, worker->ended_ns.load());
-    }
-  }
-  Drain();
-  for (const auto& worker : workers_) worker->thread.join();
-  RETURN_IF_ERROR(status);
-  return Tell(std::move(totals));
+  JobRun run(options_, progress_ != nullptr, *this);
+  std::vector<PolledJob*> jobs;
+  std::vector<int> cores;
+  for (const Target& target : targets_) jobs.push_back(target.job.get());
+  run.Spread(jobs, cores);
+  RETURN_IF_ERROR(run.Run(interrupt));
+  return Tell(run, cores);
 }
 
-Outcome Bench::Tell(std::vector<Totals> totals) const {
+Outcome Bench::Tell(const JobRun& run, const std::vector<int>& cores) const {
   Outcome outcome;
   for (const Attached& attached : attached_) {
     Outcome::Controller& controller = outcome.controllers.emplace_back();
@@ -287,9 +182,9 @@ Outcome Bench::Tell(std::vector<Totals> totals) const {
     queue.controller = targets_[i].controller;
     queue.nsid = targets_[i].nsid;
     queue.id = job.queue_id();
-    queue.core = targets_[i].core;
+    queue.core = cores[i];
     queue.depth = job.depth();
-    queue.totals.Add(totals[i]);
+    queue.totals.Add(totals_[i]);
     if (!baseline_.empty()) queue.totals.Subtract(baseline_[i]);
     queue.errors.Add(job.errors());
     queue.differences = job.differences();
@@ -298,9 +193,8 @@ Outcome Bench::Tell(std::vector<Totals> totals) const {
     queue.driver = job.queue_statistics();
     if (outcome.first_difference.empty()) outcome.first_difference = job.first_difference();
   }
-  outcome.seconds =
-      static_cast<double>(measured_to_ns_ - measured_from_ns_) / static_cast<double>(kNsPerSecond);
-  outcome.interrupted = interrupted_;
+  outcome.seconds = run.seconds();
+  outcome.interrupted = run.interrupted();
   return outcome;
 }
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "cli/perf/pattern.h"
 #include "cli/tool/ticks.h"
+#include "cli/workload/pattern.h"
 #include "core/check.h"
 
 namespace pollux::cli {
@@ -104,7 +104,7 @@ void Job::Submit(Slot& slot, uint64_t now_ticks) {
     error = pollux_nvme_readv(queue_.get(), parts_.ns, slot.c(), &slot.io);
   } else {
     if (parts_.shape.verify) {
-      Fill(slot);
+      FillBlocks(slot.piece.iov_base, parts_.io_blocks, block_bytes_, StampOf(slot));
       slot.started_ticks = Ticks();
     }
     error = pollux_nvme_writev(queue_.get(), parts_.ns, slot.c(), &slot.io);
@@ -144,29 +144,19 @@ void Job::OnComplete(Slot& slot, nvme::Completion completion) {
 void Job::Count(const Slot& slot, uint64_t now_ticks) {
   const auto ns = static_cast<uint64_t>(static_cast<double>(now_ticks - slot.started_ticks) *
                                         parts_.ns_per_tick);
-  Meter& direction = slot.operation.is_read ? statistics_.reads : statistics_.writes;
+  Meter& direction = slot.operation.is_read ? meters_.reads : meters_.writes;
   direction.Add(ns, slot.piece.iov_len);
 }
 
-void Job::Fill(const Slot& slot) const {
-  auto* data = static_cast<std::byte*>(slot.piece.iov_base);
-  for (uint32_t i = 0; i < parts_.io_blocks; ++i) {
-    const BlockStamp stamp{slot.io.lba + i, slot.operation.generation, parts_.seed};
-    FillBlock(data + size_t{i} * block_bytes_, block_bytes_, stamp);
-  }
+BlockStamp Job::StampOf(const Slot& slot) const {
+  return {slot.io.lba, slot.operation.generation, parts_.seed};
 }
 
-bool Job::Check(const Slot& slot) {
-  const auto* data = static_cast<const std::byte*>(slot.piece.iov_base);
-  for (uint32_t i = 0; i < parts_.io_blocks; ++i) {
-    const BlockStamp stamp{slot.io.lba + i, slot.operation.generation, parts_.seed};
-    const auto difference = CheckBlock(data + size_t{i} * block_bytes_, block_bytes_, stamp);
-    if (!difference) continue;
-    if (differences_++ == 0) first_difference_ = difference->text;
-    return false;
-  }
-  Statistics::Put(statistics_.verified, Statistics::Get(statistics_.verified) + 1);
-  return true;
+void Job::Check(const Slot& slot) {
+  const auto difference =
+      CheckBlocks(slot.piece.iov_base, parts_.io_blocks, block_bytes_, StampOf(slot));
+  if (!difference) return meters_.CountVerified();
+  if (differences_++ == 0) first_difference_ = difference->text;
 }
 
 uint16_t Job::queue_id() const { return pollux_nvme_queue_id(queue_.get()); }

@@ -4,17 +4,19 @@
 #include <string>
 #include <vector>
 
-#include "cli/perf/statistics.h"
-#include "cli/perf/workload.h"
+#include "cli/perf/error_counts.h"
+#include "cli/tool/job_run.h"
+#include "cli/workload/io_meters.h"
+#include "cli/workload/pattern.h"
+#include "cli/workload/workload.h"
 #include "core/status.h"
 #include "drivers/nvme/nvme.h"
 
 namespace pollux::cli {
 
-// Keeps one queue full. The control thread makes and destroys it; in between one thread calls
-// Start() and then Poll() until it is over. Nothing allocates on the way of an I/O, but to describe
-// the first difference that verifying finds.
-class Job {
+// Keeps one queue full. Nothing allocates on the way of an I/O, but to describe the first
+// difference that verifying finds.
+class Job final : public PolledJob {
  public:
   struct Parts {
     pollux_nvme_host* host = nullptr;
@@ -31,20 +33,20 @@ class Job {
   };
   // Takes a queue, and memory for the data.
   static Result<std::unique_ptr<Job>> Make(const Parts& parts);
-  ~Job();  // Nothing is in flight.
+  ~Job() override;  // Nothing is in flight.
   Job(const Job&) = delete;
   Job& operator=(const Job&) = delete;
 
   // --- Its thread.
-  void Start();
-  void Poll();
-  // Nothing is in flight, and nothing will be.
-  bool over() const { return (stop_.load(std::memory_order_relaxed) || ended_) && in_flight_ == 0; }
+  void Start() override;
+  void Poll() override;
+  bool over() const override {
+    return (stop_.load(std::memory_order_relaxed) || ended_) && in_flight_ == 0;
+  }
 
   // --- Any thread.
-  // No more submissions, and what still completes is not counted.
-  void Stop() { stop_.store(true, std::memory_order_relaxed); }
-  const Statistics& statistics() const { return statistics_; }
+  void Stop() override { stop_.store(true, std::memory_order_relaxed); }
+  const IoMeters& meters() const { return meters_; }
   uint64_t error_count() const { return errors_.total(); }
 
   // --- When it is over.
@@ -75,9 +77,9 @@ class Job {
   void Submit(Slot& slot, uint64_t now_ticks);
   void OnComplete(Slot& slot, nvme::Completion completion);
   void Count(const Slot& slot, uint64_t now_ticks);
-  void Fill(const Slot& slot) const;
-  // False: the data is not what was written.
-  bool Check(const Slot& slot);
+  BlockStamp StampOf(const Slot& slot) const;
+  // Whether the data is what was written.
+  void Check(const Slot& slot);
 
   const Parts parts_;
   const nvme::Queue queue_;
@@ -90,7 +92,7 @@ class Job {
   uint64_t submitted_ = 0;
   bool ended_ = false;  // Everything there was to do has been submitted, or no more can be.
   std::atomic<bool> stop_{false};
-  Statistics statistics_;
+  IoMeters meters_;
   ErrorCounts errors_;
   uint64_t differences_ = 0;
   std::string first_difference_;

@@ -3,8 +3,9 @@
 #include <string>
 #include <vector>
 
+#include "cli/perf/error_counts.h"
 #include "cli/perf/options.h"
-#include "cli/perf/statistics.h"
+#include "cli/workload/io_meters.h"
 
 namespace pollux::cli {
 

@@ -26,6 +26,7 @@ class Flags {
 
   // Words that are no flags go to `positional`. The message of an error says what does not fit.
   Status Parse(const std::vector<std::string>& words, std::vector<std::string>& positional) const;
+  const std::string& program() const { return program_; }
   std::string Usage() const;
   std::string Help() const;
 
@@ -61,6 +62,14 @@ Flags::Take TakeNumber(const char* name, uint64_t min, uint64_t max, T& into) {
   return [=, &into](const std::string& value) -> Status {
     ASSIGN_OR_RETURN(const uint64_t number, ParseNumber(name, value, min, max));
     into = static_cast<T>(number);
+    return OkStatus();
+  };
+}
+template <typename T>
+Flags::Take TakeSize(const char* name, uint64_t min, uint64_t max, T& into) {
+  return [=, &into](const std::string& value) -> Status {
+    ASSIGN_OR_RETURN(const uint64_t bytes, ParseSize(name, value, min, max));
+    into = static_cast<T>(bytes);
     return OkStatus();
   };
 }

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace pollux::cli {
@@ -22,6 +23,21 @@ class JsonWriter {
   void Bool(bool value) { Raw(value ? "true" : "false"); }
   // A number whose digits the caller has.
   void Raw(std::string_view digits);
+
+  // A key with its value.
+  template <typename T>
+  void Field(std::string_view name, const T& value) {
+    Key(name);
+    if constexpr (std::is_same_v<T, bool>) {
+      Bool(value);
+    } else if constexpr (std::is_floating_point_v<T>) {
+      Number(double{value});
+    } else if constexpr (std::is_integral_v<T>) {
+      Raw(std::to_string(value));
+    } else {
+      Text(value);
+    }
+  }
 
   // The value is complete. Ends with a newline.
   std::string Take();

@@ -63,6 +63,25 @@ std::string MeanText(const Reading& reading) {
   return TimeText(static_cast<uint64_t>(reading.MeanNs()));
 }
 
+std::string RateHeading(const char* rate) {
+  return absl::StrFormat("%12s %10s %8s %8s %8s %8s", rate, "MiB per s", "average", "p50", "p99",
+                         "p99.99");
+}
+
+std::string RateColumns(const Reading& reading, double seconds) {
+  return absl::StrFormat("%12s %10s %8s %8s %8s %8s", RateText(reading.count, seconds),
+                         MiBPerSecondText(reading.bytes, seconds), MeanText(reading),
+                         TimeText(reading.PercentileNs(0.5)), TimeText(reading.PercentileNs(0.99)),
+                         TimeText(reading.PercentileNs(0.9999)));
+}
+
+std::string RateLine(const char* rate, double at_seconds, double seconds, const Reading& since) {
+  return absl::StrFormat("%6.1f s  %12s %s  %9s MiB per s  average %8s  p99 %8s", at_seconds,
+                         RateText(since.count, seconds), rate,
+                         MiBPerSecondText(since.bytes, seconds), MeanText(since),
+                         TimeText(since.latency.Percentile(0.99)));
+}
+
 std::string LatencyTable(const std::vector<std::pair<std::string, const Reading*>>& columns) {
   std::vector<const Reading*> shown;
   std::string out = absl::StrFormat("\n%-10s", "Latency");
@@ -94,25 +113,20 @@ void WriteReading(JsonWriter& out, const std::string& what, const std::string& r
   out.BeginObject();
   out.Key(what);
   out.Number(reading.count);
-  out.Key("bytes");
-  out.Number(reading.bytes);
+  out.Field("bytes", reading.bytes);
   out.Key(rate);
   out.Number(PerSecond(reading.count, seconds));
-  out.Key("bytes_per_second");
-  out.Number(PerSecond(reading.bytes, seconds));
+  out.Field("bytes_per_second", PerSecond(reading.bytes, seconds));
   out.Key("latency_ns");
   out.BeginObject();
   if (reading.count > 0) {
-    out.Key("min");
-    out.Number(reading.min_ns);
-    out.Key("average");
-    out.Number(reading.MeanNs());
+    out.Field("min", reading.min_ns);
+    out.Field("average", reading.MeanNs());
     for (const double fraction : kPercentiles) {
       out.Key(PercentileName(fraction));
       out.Number(reading.PercentileNs(fraction));
     }
-    out.Key("max");
-    out.Number(reading.max_ns);
+    out.Field("max", reading.max_ns);
   }
   out.EndObject();
   out.EndObject();

@@ -60,6 +60,12 @@ double PerSecond(uint64_t count, double seconds);
 std::string RateText(uint64_t count, double seconds);
 std::string MiBPerSecondText(uint64_t bytes, double seconds);
 std::string MeanText(const Reading& reading);
+// Of a table with a row for each of what was measured: rate, throughput, average and percentiles.
+// `rate`: how the first column is called.
+std::string RateHeading(const char* rate);
+std::string RateColumns(const Reading& reading, double seconds);
+// "   2.0 s  1,234 I/Os per s ...": what came in `seconds`.
+std::string RateLine(const char* rate, double at_seconds, double seconds, const Reading& since);
 // A blank line, and one column for each that has something, with a row for each percentile.
 std::string LatencyTable(const std::vector<std::pair<std::string, const Reading*>>& columns);
 // An object. `what` is its unit: "ios".

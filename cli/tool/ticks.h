@@ -10,7 +10,7 @@ namespace pollux::cli {
 inline uint64_t Ticks() { return __builtin_ia32_rdtsc(); }
 
 // How long a tick is. Measures against the monotonic clock for `ns`.
-inline double MeasureNsPerTick(uint64_t ns) {
+inline double MeasureNsPerTick(uint64_t ns = 20 * kNsPerMs) {
   const RealClock clock;
   const uint64_t start_ns = clock.NowNs();
   const uint64_t start = Ticks();

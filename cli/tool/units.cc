@@ -42,6 +42,10 @@ std::string TimeText(uint64_t ns) {
   return absl::StrFormat("%.*f %s", decimals, value, kUnits[unit]);
 }
 
+std::string ShortenedText(const std::string& text, size_t most) {
+  return text.size() <= most ? text : "..." + text.substr(text.size() - most + 3);
+}
+
 std::string Decimal128(const uint8_t (&bytes)[16]) {
   std::string out;
   Number128 value = Read128(bytes);

@@ -1,4 +1,5 @@
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -12,6 +13,8 @@ std::string WithCommas(uint64_t number);
 std::string BytesText(uint64_t bytes);
 // "850 ns", "12.3 us", "4.56 ms", "1.2 s": three digits.
 std::string TimeText(uint64_t ns);
+// No longer than `most`: of what is longer the end tells more.
+std::string ShortenedText(const std::string& text, size_t most);
 // A number of 16 bytes, little-endian, in decimal digits.
 std::string Decimal128(const uint8_t (&bytes)[16]);
 // The same as a double, for what is only read by people.

@@ -22,9 +22,9 @@ class OutcomeTest : public testing::Test {
     Outcome::Queue& queue = outcome_.queues.emplace_back();
     queue.nsid = 1;
     queue.id = 1;
-    Statistics statistics;
-    for (uint64_t us = 1; us <= 100; ++us) statistics.reads.Add(us * 1000, 4096);
-    queue.totals.Add(Totals(statistics));
+    IoMeters meters;
+    for (uint64_t us = 1; us <= 100; ++us) meters.reads.Add(us * 1000, 4096);
+    queue.totals.Add(Totals(meters));
     outcome_.seconds = 2;
   }
   Json::Value Json() {
@@ -99,11 +99,11 @@ TEST_F(OutcomeTest, ARunOfNoTimeAndNoIoIsTold) {
 }
 
 TEST_F(OutcomeTest, TheWarmUpIsSubtracted) {
-  Statistics statistics;
-  statistics.reads.Add(1000, 512);
-  const Totals baseline(statistics);
-  statistics.reads.Add(3000, 512);
-  Totals totals(statistics);
+  IoMeters meters;
+  meters.reads.Add(1000, 512);
+  const Totals baseline(meters);
+  meters.reads.Add(3000, 512);
+  Totals totals(meters);
   totals.Subtract(baseline);
   EXPECT_EQ(totals.ios(), 1u);
   EXPECT_EQ(totals.reads.MeanNs(), 3000);

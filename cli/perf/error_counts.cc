@@ -1,31 +1,10 @@
-#include "cli/perf/statistics.h"
+#include "cli/perf/error_counts.h"
 
 #include "absl/strings/str_format.h"
 #include "core/log.h"
+#include "drivers/nvme/nvme.h"
 
 namespace pollux::cli {
-
-Totals::Totals(const Statistics& from)
-    : reads(from.reads), writes(from.writes), verified(Statistics::Get(from.verified)) {}
-
-void Totals::Add(const Totals& other) {
-  reads.Add(other.reads);
-  writes.Add(other.writes);
-  verified += other.verified;
-}
-
-void Totals::Subtract(const Totals& baseline) {
-  reads.Subtract(baseline.reads);
-  writes.Subtract(baseline.writes);
-  verified -= baseline.verified;
-}
-
-Reading Totals::Both() const {
-  Reading both;
-  both.Add(reads);
-  both.Add(writes);
-  return both;
-}
 
 void ErrorCounts::Add(uint16_t code, uint64_t count) {
   total_.store(total() + count, std::memory_order_relaxed);

@@ -25,4 +25,9 @@ struct Difference {
 // Nothing when the block is as FillBlock() makes it. Allocates only when it is not.
 std::optional<Difference> CheckBlock(const void* block, size_t bytes, const BlockStamp& stamp);
 
+// The same of several blocks that follow each other: `first` is the stamp of the first of them.
+void FillBlocks(void* blocks, size_t count, size_t bytes, BlockStamp first);
+std::optional<Difference> CheckBlocks(const void* blocks, size_t count, size_t bytes,
+                                      BlockStamp first);
+
 }  // namespace pollux::cli

@@ -1,4 +1,4 @@
-#include "cli/perf/pattern.h"
+#include "cli/workload/pattern.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "cli/perf/pattern.h"
+#include "cli/workload/pattern.h"
 
 #include <cstring>
 
@@ -83,6 +83,20 @@ std::optional<Difference> CheckBlock(const void* block, size_t bytes, const Bloc
   return Difference{
       offset, absl::StrFormat("byte %d of LBA %d differs from generation %d: %s", offset, stamp.lba,
                               stamp.generation, Found(found, bytes, stamp))};
+}
+
+void FillBlocks(void* blocks, size_t count, size_t bytes, BlockStamp first) {
+  auto* block = static_cast<std::byte*>(blocks);
+  for (; count > 0; --count, block += bytes, ++first.lba) FillBlock(block, bytes, first);
+}
+
+std::optional<Difference> CheckBlocks(const void* blocks, size_t count, size_t bytes,
+                                      BlockStamp first) {
+  const auto* block = static_cast<const std::byte*>(blocks);
+  for (; count > 0; --count, block += bytes, ++first.lba) {
+    if (auto difference = CheckBlock(block, bytes, first)) return difference;
+  }
+  return std::nullopt;
 }
 
 }  // namespace pollux::cli

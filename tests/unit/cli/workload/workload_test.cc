@@ -1,4 +1,4 @@
-#include "cli/perf/workload.h"
+#include "cli/workload/workload.h"
 
 #include <gtest/gtest.h>
 
@@ -114,6 +114,20 @@ TEST(Workload, AfterAFailedWriteNothingIsExpected) {
   ASSERT_TRUE(workload.Next(operation));
   EXPECT_TRUE(operation.is_read);
   EXPECT_EQ(operation.generation, 0u);
+}
+
+TEST(Workload, WhatWasUnmappedIsNotKnownUntilItIsWrittenAgain) {
+  Workload workload({.pattern = Pattern::kRw, .units = 1, .mix = 0, .unmap = 50, .verify = true});
+  bool unmapped = false, written = false;
+  Operation operation;
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(workload.Next(operation));
+    EXPECT_FALSE(operation.is_read);
+    EXPECT_EQ(operation.generation == 0, operation.unmaps);
+    (operation.unmaps ? unmapped : written) = true;
+    workload.Ended(operation, true);
+  }
+  EXPECT_TRUE(unmapped && written);
 }
 
 }  // namespace

@@ -2,8 +2,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "cli/perf/options.h"
 #include "cli/tool/random.h"
+#include "cli/workload/io_options.h"
 
 namespace pollux::cli {
 
@@ -16,12 +16,14 @@ class Workload {
     Pattern pattern = Pattern::kRandRead;
     uint64_t units = 0;  // At least one.
     unsigned mix = 50;   // Percent of reads.
+    unsigned unmap = 0;  // Percent of all that are neither.
     uint64_t seed = 1;
     bool verify = false;
     bool endless = true;  // Verify: pass after pass.
   };
   struct Operation {
     bool is_read = false;
+    bool unmaps = false;  // Neither a read nor a write: the unit is not known afterwards.
     uint64_t unit = 0;
     // Of a write, what to write; of a read, what to expect. 0: not known.
     uint32_t generation = 0;
@@ -42,6 +44,7 @@ class Workload {
   static constexpr uint32_t kBusy = 1u << 31;
   static constexpr uint32_t kGenerationMax = kBusy - 1;
 
+  void ChooseKind(Operation& into);
   bool ChooseRead();
   uint64_t ChooseUnit();
   void Advance();

@@ -4,40 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "cli/tool/meter.h"
-#include "drivers/nvme/nvme.h"
-
 namespace pollux::cli {
-
-// What one queue does. Its thread writes, any thread reads: a reader takes a copy before and
-// subtracts it.
-class Statistics {
- public:
-  static uint64_t Get(const std::atomic<uint64_t>& value) {
-    return value.load(std::memory_order_relaxed);
-  }
-  static void Put(std::atomic<uint64_t>& value, uint64_t to) {
-    value.store(to, std::memory_order_relaxed);
-  }
-
-  Meter reads, writes;
-  std::atomic<uint64_t> verified{0};
-};
-
-// A reader's copy, with arithmetic.
-struct Totals {
-  Totals() = default;
-  explicit Totals(const Statistics& from);
-  void Add(const Totals& other);
-  void Subtract(const Totals& baseline);
-  // Both directions as one.
-  Reading Both() const;
-  uint64_t ios() const { return reads.count + writes.count; }
-  uint64_t bytes() const { return reads.bytes + writes.bytes; }
-
-  Reading reads, writes;
-  uint64_t verified = 0;
-};
 
 // How often commands ended with which error. The kinds are bounded; what is beyond them is counted
 // together. One thread writes; others read when it has ended.

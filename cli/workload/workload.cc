@@ -1,4 +1,4 @@
-#include "cli/perf/workload.h"
+#include "cli/workload/workload.h"
 
 #include "core/check.h"
 
@@ -32,6 +32,11 @@ bool Workload::ChooseRead() {
   return true;
 }
 
+void Workload::ChooseKind(Operation& into) {
+  into.unmaps = shape_.unmap > 0 && random_.Below(100) < shape_.unmap;
+  into.is_read = !into.unmaps && ChooseRead();
+}
+
 uint64_t Workload::ChooseUnit() {
   switch (shape_.pattern) {
     case Pattern::kRandRead:
@@ -60,7 +65,7 @@ bool Workload::Next(Operation& into) {
   if (done_) return false;
   into.unit = ChooseUnit();
   if (!shape_.verify) {
-    into.is_read = ChooseRead();
+    ChooseKind(into);
     Advance();
     return true;
   }
@@ -68,9 +73,13 @@ bool Workload::Next(Operation& into) {
     if (tries == kTries) return false;
     into.unit = ChooseUnit();
   }
-  into.is_read = ChooseRead();
+  ChooseKind(into);
   uint32_t& generation = generations_[into.unit];
-  if (!into.is_read) generation = generation == kGenerationMax ? 1 : generation + 1;
+  if (into.unmaps) {
+    generation = 0;
+  } else if (!into.is_read) {
+    generation = generation == kGenerationMax ? 1 : generation + 1;
+  }
   into.generation = generation;
   generation |= kBusy;
   Advance();
