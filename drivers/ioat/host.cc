@@ -10,6 +10,7 @@
 #include "core/check.h"
 #include "drivers/pci/pci_address.h"
 #include "drivers/pci/vfio_user_device.h"
+#include "drivers/pci/vfio_user_greeting.h"
 
 namespace pollux::ioat {
 namespace {
@@ -37,15 +38,14 @@ IoatHost::IoatHost(Parts parts)
     : parts_(std::move(parts)),
       own_registry_(parts_.registry == nullptr ? std::make_unique<RegionRegistry>() : nullptr),
       files_(parts_.files),
-      vfio_(parts_.registry == nullptr ? *own_registry_ : *parts_.registry, files_,
-            pci::VfioHost::Options{.no_iommu = parts_.allow_no_iommu}) {
-  if (parts_.registry == nullptr) parts_.registry = own_registry_.get();
+      registry_(parts_.registry == nullptr ? *own_registry_ : *parts_.registry),
+      vfio_(registry_, files_, pci::VfioHost::Options{.no_iommu = parts_.allow_no_iommu}),
+      registered_(registry_, "ioat: registered memory") {
   if (parts_.clock == nullptr) parts_.clock = &TheRealClock();
 }
 
 IoatHost::~IoatHost() {
   CHECK(devices_.empty(), "a host is destroyed before its devices were detached");
-  for (const std::byte* memory : registered_) parts_.registry->Remove(memory);
 }
 
 void IoatHost::Idle() {
@@ -60,7 +60,7 @@ Result<std::unique_ptr<SharedPages>> IoatHost::MapPages(const std::string& name,
   const size_t unit =
       parts_.allow_no_iommu ? kHugepageBytes : static_cast<size_t>(sysconf(_SC_PAGESIZE));
   if (bytes == 0 || bytes > SIZE_MAX - unit) return InvalidArgument("%u bytes of memory", bytes);
-  return SharedPages::Map(name, RoundUp(bytes, unit), parts_.allow_no_iommu, *parts_.registry);
+  return SharedPages::Map(name, RoundUp(bytes, unit), parts_.allow_no_iommu, registry_);
 }
 
 Result<std::byte*> IoatHost::Allocate(size_t bytes) {
@@ -74,30 +74,10 @@ void IoatHost::Free(const std::byte* memory) {
 }
 
 Status IoatHost::RegisterMemory(std::byte* memory, size_t bytes, int fd, uint64_t fd_offset) {
-  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  const auto address = reinterpret_cast<uintptr_t>(memory);
-  if (memory == nullptr || bytes == 0 || address % page != 0 || bytes % page != 0 ||
-      address + bytes < address || fd_offset % page != 0) {
-    return InvalidArgument("memory to register is not of whole pages");
-  }
-  Region region;
-  region.address = memory;
-  region.bytes = bytes;
-  region.fd = fd;
-  region.offset = fd_offset;
-  region.name = "ioat: registered memory";
-  RETURN_IF_ERROR(parts_.registry->Add(region));
-  registered_.push_back(memory);
-  return OkStatus();
+  return registered_.Add(memory, bytes, fd, fd_offset);
 }
 
-Status IoatHost::UnregisterMemory(const std::byte* memory) {
-  const auto found = std::find(registered_.begin(), registered_.end(), memory);
-  if (found == registered_.end()) return NotFound("this memory was not registered");
-  registered_.erase(found);
-  parts_.registry->Remove(memory);
-  return OkStatus();
-}
+Status IoatHost::UnregisterMemory(const std::byte* memory) { return registered_.Remove(memory); }
 
 // --- Devices.
 
@@ -107,16 +87,40 @@ Result<pollux_ioat_device*> IoatHost::AttachBegin(const std::string& address,
   if (!place.ok() && address.find('/') == std::string::npos) {
     return InvalidField("address", address, "is neither a PCI address nor a path");
   }
-  // A server of one client would have us wait.
   const std::string name = place.ok() ? pci::ToString(*place) : address;
+  RETURN_IF_ERROR(CheckNew(name));
+  const auto open = [&]() -> Result<std::unique_ptr<pci::PciDevice>> {
+    if (place.ok()) return vfio_.Open(*place);
+    const auto greeted = std::find_if(greeted_.begin(), greeted_.end(),
+                                      [&](const auto& one) { return one->name() == address; });
+    if (greeted == greeted_.end()) return pci::VfioUserDevice::Open(address, registry_);
+    std::unique_ptr<pci::VfioUserClient> client = std::move(*greeted);
+    greeted_.erase(greeted);
+    return pci::VfioUserDevice::Open(std::move(client), registry_);
+  };
+  ASSIGN_OR_RETURN(std::unique_ptr<pci::PciDevice> device, open());
+  return AttachDeviceBegin(std::move(device), name, options);
+}
+
+// A server of one client would have us wait.
+Status IoatHost::CheckNew(const std::string& name) const {
   for (const auto& device : devices_) {
     if (Canonical(device->info().address) != Canonical(name)) continue;
     return AlreadyExists("%s is %s already", name, pollux_ioat_device_state_name(device->state()));
   }
-  ASSIGN_OR_RETURN(
-      std::unique_ptr<pci::PciDevice> device,
-      place.ok() ? vfio_.Open(*place) : pci::VfioUserDevice::Open(address, *parts_.registry));
-  return AttachDeviceBegin(std::move(device), name, options);
+  return OkStatus();
+}
+
+Task<Status> IoatHost::Greet(std::string address, const bool* cancelled) {
+  if (pci::ParsePciAddress(address).ok() || address.find('/') == std::string::npos) {
+    co_return OkStatus();
+  }
+  CO_RETURN_IF_ERROR(CheckNew(address));
+  ASSIGN_OR_CO_RETURN(std::unique_ptr<pci::VfioUserClient> client,
+                      co_await pci::GreetVfioUser(address, cancelled));
+  std::erase_if(greeted_, [&](const auto& one) { return one->name() == address; });
+  greeted_.push_back(std::move(client));
+  co_return OkStatus();
 }
 
 Result<pollux_ioat_device*> IoatHost::AttachDeviceBegin(std::unique_ptr<pci::PciDevice> pci,

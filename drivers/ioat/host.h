@@ -8,12 +8,15 @@
 #include "core/clock.h"
 #include "core/memory/memory.h"
 #include "core/memory/region_registry.h"
+#include "core/memory/registered_memory.h"
 #include "core/status.h"
+#include "core/task.h"
 #include "drivers/ioat/device.h"
 #include "drivers/ioat/ioat.h"
 #include "drivers/pci/host_files.h"
 #include "drivers/pci/pci_device.h"
 #include "drivers/pci/vfio_host.h"
+#include "drivers/pci/vfio_user_client.h"
 
 namespace pollux::ioat {
 
@@ -34,7 +37,7 @@ class IoatHost {
   IoatHost(const IoatHost&) = delete;
   IoatHost& operator=(const IoatHost&) = delete;
 
-  RegionRegistry& registry() { return *parts_.registry; }
+  RegionRegistry& registry() { return registry_; }
   const Clock& clock() const { return *parts_.clock; }
   const pci::HostFiles& files() const { return files_; }
   void Idle();
@@ -44,6 +47,11 @@ class IoatHost {
   void Free(const std::byte* memory);
   Status RegisterMemory(std::byte* memory, size_t bytes, int fd, uint64_t fd_offset);
   Status UnregisterMemory(const std::byte* memory);
+
+  // For a loop that has others to serve: connects to the vfio-user server at `address`, so that the
+  // next attach to it need not wait for it to answer. ECANCELED soon after `cancelled` was set; as
+  // AttachBegin() where the device is attached already. For a PCI address it does nothing.
+  Task<Status> Greet(std::string address, const bool* cancelled);
 
   // Begin to attach: the device is then polled, and released at last. It may be one that somebody
   // opened: a test.
@@ -65,14 +73,18 @@ class IoatHost {
   Status Detach(pollux_ioat_device& device);
 
  private:
+  Status CheckNew(const std::string& name) const;
   Result<pollux_ioat_device*> Await(Result<pollux_ioat_device*> begun);
 
   Parts parts_;
   std::unique_ptr<RegionRegistry> own_registry_;
   pci::HostFiles files_;
+  RegionRegistry& registry_;
   pci::VfioHost vfio_;
+  std::vector<std::unique_ptr<pci::VfioUserClient>>
+      greeted_;  // By Greet(), and not attached to yet.
   std::vector<std::unique_ptr<SharedPages>> allocated_;
-  std::vector<std::byte*> registered_;
+  RegisteredMemory registered_;
   std::vector<std::unique_ptr<pollux_ioat_device>> devices_;
 };
 

@@ -8,6 +8,7 @@
 
 #include "core/check.h"
 #include "core/log.h"
+#include "drivers/ioat/host.h"
 #include "drivers/ioat_accel/ioat_self_test.h"
 
 namespace pollux {
@@ -36,6 +37,10 @@ Status IoatAttachment::Failure() const {
 }
 
 Task<Status> IoatAttachment::Connect() {
+  const Status greeted = co_await host_->Greet(address_, &cancelled_);
+  if (!greeted.ok()) {
+    co_return ErrorOfField(ErrnoOf(greeted), "address", address_, std::string(greeted.message()));
+  }
   const int error = attach_begin_(host_, address_.c_str(), nullptr, &device_);
   if (error != 0) {
     device_ = nullptr;

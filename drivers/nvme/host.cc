@@ -20,6 +20,7 @@
 #include "drivers/nvme/tcp_transport.h"
 #include "drivers/pci/pci_address.h"
 #include "drivers/pci/vfio_user_device.h"
+#include "drivers/pci/vfio_user_greeting.h"
 
 namespace pollux::nvme {
 namespace {
@@ -72,6 +73,7 @@ NvmeHost::NvmeHost(Parts parts, std::shared_ptr<Own> own)
       own_(std::move(own)),
       arena_(parts_.memory, parts_.memory_bytes),
       host_id_(RandomUuid()),
+      registered_(*parts_.registry, "nvme: registered memory"),
       files_(parts_.files),
       vfio_(*parts_.registry, files_, pci::VfioHost::Options{.no_iommu = parts_.allow_no_iommu}) {
   if (parts_.clock == nullptr) parts_.clock = &TheRealClock();
@@ -79,7 +81,6 @@ NvmeHost::NvmeHost(Parts parts, std::shared_ptr<Own> own)
 
 NvmeHost::~NvmeHost() {
   CHECK(controllers_.empty(), "a host is destroyed before its controllers were released");
-  for (const std::byte* memory : registered_) parts_.registry->Remove(memory);
 }
 
 Result<std::unique_ptr<pollux_nvme_host>> NvmeHost::Create(pollux_nvme_host_options options) {
@@ -133,32 +134,18 @@ void NvmeHost::Log(int priority, const std::string& text) const {
 // --- Memory.
 
 Status NvmeHost::RegisterMemory(std::byte* memory, size_t bytes, int fd, uint64_t fd_offset) {
-  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  const auto address = reinterpret_cast<uintptr_t>(memory);
-  if (memory == nullptr || bytes == 0 || address % page != 0 || bytes % page != 0 ||
-      address + bytes < address || fd_offset % page != 0) {
-    return InvalidArgument("memory to register is not of whole pages");
-  }
-  Region region;
-  region.address = memory;
-  region.bytes = bytes;
-  region.fd = fd;
-  region.offset = fd_offset;
-  region.name = "nvme: registered memory";
-  RETURN_IF_ERROR(parts_.registry->Add(region));
-  registered_.push_back(memory);
-  return OkStatus();
+  return registered_.Add(memory, bytes, fd, fd_offset);
 }
 
-Status NvmeHost::UnregisterMemory(std::byte* memory) {
-  const auto found = std::find(registered_.begin(), registered_.end(), memory);
-  if (found == registered_.end()) return NotFound("this memory was not registered");
-  registered_.erase(found);
-  parts_.registry->Remove(memory);
-  return OkStatus();
-}
+Status NvmeHost::UnregisterMemory(std::byte* memory) { return registered_.Remove(memory); }
 
 // --- Devices.
+
+Task<Status> NvmeHost::Greet(pollux_nvme_transport_id id, const bool* cancelled) {
+  if (id.trtype != POLLUX_NVME_TRANSPORT_VFIOUSER) co_return OkStatus();
+  ASSIGN_OR_CO_RETURN(greeted_, co_await pci::GreetVfioUser(id.traddr, cancelled));
+  co_return OkStatus();
+}
 
 Result<std::unique_ptr<pci::PciDevice>> NvmeHost::OpenDevice(const pollux_nvme_transport_id& id) {
   switch (id.trtype) {
@@ -167,6 +154,9 @@ Result<std::unique_ptr<pci::PciDevice>> NvmeHost::OpenDevice(const pollux_nvme_t
       return vfio_.Open(address);
     }
     case POLLUX_NVME_TRANSPORT_VFIOUSER:
+      if (greeted_ != nullptr && greeted_->name() == id.traddr) {
+        return pci::VfioUserDevice::Open(std::move(greeted_), *parts_.registry);
+      }
       return pci::VfioUserDevice::Open(id.traddr, *parts_.registry);
     case POLLUX_NVME_TRANSPORT_TCP:
       return InvalidArgument("a TCP target is no device");

@@ -9,13 +9,16 @@
 
 #include "core/clock.h"
 #include "core/memory/region_registry.h"
+#include "core/memory/registered_memory.h"
 #include "core/status.h"
+#include "core/task.h"
 #include "drivers/nvme/arena.h"
 #include "drivers/nvme/nvme.h"
 #include "drivers/nvme/transport.h"
 #include "drivers/pci/host_files.h"
 #include "drivers/pci/pci_device.h"
 #include "drivers/pci/vfio_host.h"
+#include "drivers/pci/vfio_user_client.h"
 
 namespace pollux::nvme {
 
@@ -71,6 +74,11 @@ class NvmeHost {
   // Begins to attach what the transport id names.
   Result<pollux_nvme_controller*> Attach(const pollux_nvme_transport_id& id,
                                          const pollux_nvme_attach_options& options);
+  // For a loop that has others to serve: connects to a vfio-user server that `id` names, so that
+  // the next attach to it need not wait for it to answer. ECANCELED soon after `cancelled` was set.
+  // For other transports it does nothing. Whoever calls it keeps the host until it has returned.
+  Task<Status> Greet(pollux_nvme_transport_id id, const bool* cancelled);
+
   // The device that is there, ready to be driven.
   Result<std::unique_ptr<pci::PciDevice>> OpenDevice(const pollux_nvme_transport_id& id);
   // Begins to attach; the transport is made with the controller. The host owns it until Release().
@@ -89,9 +97,10 @@ class NvmeHost {
   std::shared_ptr<Own> own_;  // Shared, since it is known to host.cc alone.
   Arena arena_;
   const std::array<uint8_t, 16> host_id_;
-  std::vector<std::byte*> registered_;  // By RegisterMemory().
+  RegisteredMemory registered_;
   pci::HostFiles files_;
   pci::VfioHost vfio_;
+  std::unique_ptr<pci::VfioUserClient> greeted_;  // By Greet(), and not attached to yet.
   std::vector<std::unique_ptr<pollux_nvme_controller>> controllers_;
 };
 

@@ -89,6 +89,13 @@ Task<Status> NvmePath::Connect() {
       NvmeAttachOptions(attachment_, options_, environment_.reactors.size());
   options.on_event = &NvmePath::OnEvent;
   options.context = this;
+  const Status greeted = co_await host_->Greet(attachment_.id, &cancelled_);
+  if (!greeted.ok()) {
+    host_.reset();
+    memory_.reset();
+    co_return ErrorOfField(ErrnoOf(greeted), "traddr", attachment_.id.traddr,
+                           std::string(greeted.message()));
+  }
   const int error = environment_.attach_begin(host_.get(), &attachment_.id, &options, &controller_);
   if (error != 0) {
     controller_ = nullptr;

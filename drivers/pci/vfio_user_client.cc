@@ -10,6 +10,7 @@
 #include <cstring>
 #include <utility>
 
+#include "core/check.h"
 #include "core/log.h"
 
 namespace pollux::pci {
@@ -21,6 +22,7 @@ using vfio_user::MessageReader;
 
 constexpr uint32_t kDataBytesMax = 1 << 20;
 constexpr uint32_t kFdsMax = 8;
+constexpr uint16_t kVersionId = 1;  // The first command.
 constexpr size_t kAreasMax = 64;
 constexpr uint32_t kRegionsMax = 64;
 constexpr uint32_t kVectorsMax = 2048;  // PCI 3.0 §6.8.2.3.
@@ -121,47 +123,86 @@ VfioUserClient::VfioUserClient(UniqueFd socket, std::string name, uint64_t timeo
       timeout_ns_(timeout_ns),
       reader_({.payload_bytes_max = kPayloadBytesMax, .fds_max = kFdsMax}) {}
 
-Result<std::unique_ptr<VfioUserClient>> VfioUserClient::Connect(const std::string& address,
-                                                                uint64_t timeout_ns) {
-  constexpr int kRetryMs = 10;
+Result<UniqueFd> VfioUserClient::TryConnect(const std::string& address) {
   ASSIGN_OR_RETURN(const std::string path, SocketPath(address));
   sockaddr_un target{};
   target.sun_family = AF_UNIX;
   std::memcpy(target.sun_path, path.c_str(), path.size());
   UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!socket.valid()) return ErrorOfErrno(errno, "no socket for a vfio-user connection");
+  if (connect(socket.get(), reinterpret_cast<const sockaddr*>(&target), sizeof(target)) == 0) {
+    return socket;
+  }
+  // The server's backlog is full: there is no event that tells when it has room.
+  if (errno == EAGAIN || errno == EINTR) return UniqueFd();
+  return ErrorOfErrno(errno, absl::StrFormat("cannot connect to the vfio-user server at %s: %s",
+                                             path, strerror(errno)));
+}
 
+Result<std::unique_ptr<VfioUserClient>> VfioUserClient::Connect(const std::string& address,
+                                                                uint64_t timeout_ns) {
+  constexpr int kRetryMs = 10;
   const uint64_t deadline_ns = RealClock().NowNs() + timeout_ns;
-  while (connect(socket.get(), reinterpret_cast<const sockaddr*>(&target), sizeof(target)) != 0) {
-    // The server's backlog is full: there is no event that tells when it has room.
-    if (errno != EAGAIN && errno != EINTR) {
-      return ErrorOfErrno(errno, absl::StrFormat("cannot connect to the vfio-user server at %s: %s",
-                                                 path, strerror(errno)));
-    }
+  for (;;) {
+    ASSIGN_OR_RETURN(UniqueFd socket, TryConnect(address));
+    if (socket.valid()) return Adopt(std::move(socket), address, timeout_ns);
     if (RealClock().NowNs() >= deadline_ns) {
-      return TimedOut("the vfio-user server at %s takes no connection", path);
+      return TimedOut("the vfio-user server at %s takes no connection", address);
     }
     poll(nullptr, 0, kRetryMs);
   }
-  return Adopt(std::move(socket), address, timeout_ns);
 }
 
 Result<std::unique_ptr<VfioUserClient>> VfioUserClient::Adopt(UniqueFd socket, std::string name,
                                                               uint64_t timeout_ns) {
-  std::unique_ptr<VfioUserClient> client(
-      new VfioUserClient(std::move(socket), std::move(name), timeout_ns));
-  RETURN_IF_ERROR(client->Negotiate());
+  ASSIGN_OR_RETURN(std::unique_ptr<VfioUserClient> client,
+                   AdoptBegin(std::move(socket), std::move(name), timeout_ns));
+  const uint64_t deadline_ns = client->clock_.NowNs() + timeout_ns;
+  ASSIGN_OR_RETURN(const Payload reply,
+                   client->AwaitReply(Command::kVersion, kVersionId, deadline_ns));
+  RETURN_IF_ERROR(client->TakeVersion(reply));
   return client;
 }
 
-Status VfioUserClient::Negotiate() {
+Result<std::unique_ptr<VfioUserClient>> VfioUserClient::AdoptBegin(UniqueFd socket,
+                                                                   std::string name,
+                                                                   uint64_t timeout_ns) {
+  std::unique_ptr<VfioUserClient> client(
+      new VfioUserClient(std::move(socket), std::move(name), timeout_ns));
+  // A connection that is new has room for it.
+  RETURN_IF_ERROR(client->SendVersion(/*deadline_ns=*/0));
+  return client;
+}
+
+Status VfioUserClient::SendVersion(uint64_t deadline_ns) {
   const spec::Version ours{.major = spec::kMajor, .minor = spec::kMinorMax};
   vfio_user::Capabilities capabilities;
   capabilities.max_msg_fds = kFdsMax;
   capabilities.max_data_xfer_size = kDataBytesMax;
   const std::string json = vfio_user::FormatCapabilities(capabilities);
-  ASSIGN_OR_RETURN(const Payload reply, Call(Command::kVersion, BytesOf(ours),
-                                             std::as_bytes(std::span(json)), -1, sizeof(ours)));
+  ASSIGN_OR_RETURN(const uint16_t id, SendCommand(Command::kVersion, BytesOf(ours),
+                                                  std::as_bytes(std::span(json)), -1, deadline_ns));
+  CHECK(id == kVersionId);
+  return OkStatus();
+}
+
+Result<bool> VfioUserClient::TryNegotiate() {
+  const Lock lock(mutex_);
+  RETURN_IF_ERROR(broken_);
+  // Without time: a server that asks before it has answered ends the connection.
+  ASSIGN_OR_RETURN(const std::optional<Payload> reply,
+                   TakeReply(Command::kVersion, kVersionId, /*deadline_ns=*/0));
+  if (!reply.has_value()) return false;
+  RETURN_IF_ERROR(TakeVersion(*reply));
+  return true;
+}
+
+Status VfioUserClient::TakeVersion(Payload reply) {
+  reader_.fds().clear();
+  if (reply.size() < sizeof(spec::Version)) {
+    return Break(DataLoss("the vfio-user server at %s answers VERSION with %u bytes instead of %u",
+                          name_, reply.size(), sizeof(spec::Version)));
+  }
   const auto theirs = Begin<spec::Version>(reply);
   if (theirs.major != spec::kMajor || theirs.minor > spec::kMinorMax) {
     return Break(NotSupported("the vfio-user server at %s speaks version %u.%u, not 0.%u", name_,
@@ -352,6 +393,19 @@ Result<VfioUserClient::Payload> VfioUserClient::Call(Command command, Payload he
                                                      int fd, size_t reply_bytes) {
   RETURN_IF_ERROR(broken_);
   const uint64_t deadline_ns = clock_.NowNs() + timeout_ns_;
+  ASSIGN_OR_RETURN(const uint16_t id, SendCommand(command, head, data, fd, deadline_ns));
+  ASSIGN_OR_RETURN(const Payload reply, AwaitReply(command, id, deadline_ns));
+  // One that nobody asked for could be the server's end of the socket, which would never hang up.
+  if (command != Command::kDeviceGetRegionInfo) reader_.fds().clear();
+  if (reply.size() < reply_bytes) {
+    return Break(DataLoss("the vfio-user server at %s answers %s with %u bytes instead of %u",
+                          name_, NameOf(command), reply.size(), reply_bytes));
+  }
+  return reply;
+}
+
+Result<uint16_t> VfioUserClient::SendCommand(Command command, Payload head, Payload data, int fd,
+                                             uint64_t deadline_ns) {
   const uint16_t id = next_id_++;
   const size_t message_bytes = sizeof(spec::Header) + head.size() + data.size();
   const spec::Header header{.message_id = id,
@@ -364,14 +418,7 @@ Result<VfioUserClient::Payload> VfioUserClient::Call(Command command, Payload he
     request_.insert(request_.end(), part.begin(), part.end());
   }
   RETURN_IF_ERROR(Send(request_, fd, deadline_ns));
-  ASSIGN_OR_RETURN(const Payload reply, AwaitReply(command, id, deadline_ns));
-  // One that nobody asked for could be the server's end of the socket, which would never hang up.
-  if (command != Command::kDeviceGetRegionInfo) reader_.fds().clear();
-  if (reply.size() < reply_bytes) {
-    return Break(DataLoss("the vfio-user server at %s answers %s with %u bytes instead of %u",
-                          name_, NameOf(command), reply.size(), reply_bytes));
-  }
-  return reply;
+  return id;
 }
 
 Status VfioUserClient::Send(Payload message, int fd, uint64_t deadline_ns) {
@@ -391,13 +438,24 @@ Status VfioUserClient::Send(Payload message, int fd, uint64_t deadline_ns) {
 Result<VfioUserClient::Payload> VfioUserClient::AwaitReply(Command command, uint16_t id,
                                                            uint64_t deadline_ns) {
   for (;;) {
+    ASSIGN_OR_RETURN(const std::optional<Payload> reply, TakeReply(command, id, deadline_ns));
+    if (reply.has_value()) return *reply;
+    if (!Wait(POLLIN, deadline_ns)) {
+      return Break(
+          TimedOut("the vfio-user server at %s does not answer %s", name_, NameOf(command)));
+    }
+  }
+}
+
+Result<std::optional<VfioUserClient::Payload>> VfioUserClient::TakeReply(Command command,
+                                                                         uint16_t id,
+                                                                         uint64_t deadline_ns) {
+  for (;;) {
     switch (reader_.Read(socket_.get())) {
       case MessageReader::Outcome::kMessage:
         break;
       case MessageReader::Outcome::kAgain:
-        if (Wait(POLLIN, deadline_ns)) continue;
-        return Break(
-            TimedOut("the vfio-user server at %s does not answer %s", name_, NameOf(command)));
+        return std::nullopt;
       case MessageReader::Outcome::kEnd:
         return Break(NoDevice("the vfio-user server at %s is gone%s%s", name_,
                               reader_.error_number() != 0 ? ": " : "",
@@ -417,7 +475,7 @@ Result<VfioUserClient::Payload> VfioUserClient::AwaitReply(Command command, uint
       return Break(DataLoss("the vfio-user server at %s answers %s with something else", name_,
                             NameOf(command)));
     }
-    if ((header.flags & spec::kFlagError) == 0) return reader_.payload();
+    if ((header.flags & spec::kFlagError) == 0) return std::optional<Payload>(reader_.payload());
     // An error without a number, or with one that no system has.
     constexpr uint32_t kErrnoMax = 4095;
     const uint32_t given = header.error;

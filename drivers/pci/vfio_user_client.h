@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -34,6 +35,14 @@ class VfioUserClient {
   // The same with a connected socket.
   static Result<std::unique_ptr<VfioUserClient>> Adopt(UniqueFd socket, std::string name,
                                                        uint64_t timeout_ns = kTimeoutNs);
+
+  // Their parts that wait for nobody; see VfioUserGreeting. A socket that is not valid: the server
+  // has no room for another connection now.
+  static Result<UniqueFd> TryConnect(const std::string& address);
+  // VERSION is on its way; TryNegotiate() then comes before all else, until it says true.
+  static Result<std::unique_ptr<VfioUserClient>> AdoptBegin(UniqueFd socket, std::string name,
+                                                            uint64_t timeout_ns = kTimeoutNs);
+  Result<bool> TryNegotiate();
 
   struct Device {
     uint32_t regions = 0;
@@ -79,7 +88,8 @@ class VfioUserClient {
   using Lock = std::lock_guard<std::recursive_mutex>;
 
   VfioUserClient(UniqueFd socket, std::string name, uint64_t timeout_ns);
-  Status Negotiate();
+  Status SendVersion(uint64_t deadline_ns);
+  Status TakeVersion(Payload reply);
 
   // Sends `command` with a payload of these two parts, and returns the payload of the reply, of at
   // least `reply_bytes`. It is valid until the next call; so are the descriptors that came along.
@@ -91,7 +101,13 @@ class VfioUserClient {
   template <typename T>
   Status Tell(vfio_user_spec::Command command, const T& request, int fd = -1);
 
+  // Sends a command, and returns its identifier.
+  Result<uint16_t> SendCommand(vfio_user_spec::Command command, Payload head, Payload data, int fd,
+                               uint64_t deadline_ns);
   Status Send(Payload message, int fd, uint64_t deadline_ns);
+  // What the socket has of the reply; no payload while it has not all of it.
+  Result<std::optional<Payload>> TakeReply(vfio_user_spec::Command command, uint16_t id,
+                                           uint64_t deadline_ns);
   Result<Payload> AwaitReply(vfio_user_spec::Command command, uint16_t id, uint64_t deadline_ns);
   Status RefuseCommand(uint64_t deadline_ns);
   // Until the socket is ready for `events`. False: the deadline came first.

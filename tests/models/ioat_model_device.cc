@@ -4,18 +4,7 @@
 
 #include <cstring>
 
-#include "core/check.h"
-
 namespace pollux::models {
-namespace {
-
-std::unique_ptr<pci::DmaMap> Start(RegionRegistry& registry, ModelMapper& mapper) {
-  Result<std::unique_ptr<pci::DmaMap>> map = pci::DmaMap::Start(registry, mapper);
-  CHECK(map.ok());
-  return *std::move(map);
-}
-
-}  // namespace
 
 PciConfig MakeIoatConfig(const IoatModel::Options& options) {
   PciConfig config({.vendor = ioat::kVendorIntel,
@@ -35,7 +24,7 @@ PciConfig MakeIoatConfig(const IoatModel::Options& options) {
 IoatModelDevice::IoatModelDevice(const Options& options, RegionRegistry& registry)
     : options_(options),
       mapper_(options.dma_page_bytes),
-      dma_(Start(registry, mapper_)),
+      dma_(mapper_.Start(registry)),
       model_(options.device, mapper_),
       config_(MakeIoatConfig(options.device)) {
   model_.set_bus_master(false);

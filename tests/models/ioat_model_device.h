@@ -8,7 +8,7 @@
 #include "core/memory/region_registry.h"
 #include "drivers/pci/pci_device.h"
 #include "tests/models/ioat_model.h"
-#include "tests/models/nvme_model_device.h"
+#include "tests/models/model_mapper.h"
 #include "tests/models/pci_config.h"
 
 namespace pollux::models {

@@ -1,6 +1,5 @@
 #include "tests/models/ioat_model_served.h"
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -20,7 +19,7 @@ constexpr uint64_t kLie = 0xdead000 | ioat::chansts::kIdle;
 }  // namespace
 
 IoatModelServed::IoatModelServed(const IoatModel::Options& options, Loop& loop)
-    : options_(options), loop_(loop), model_(options, *this), config_(MakeIoatConfig(options)) {
+    : options_(options), loop_(loop), model_(options, memory_), config_(MakeIoatConfig(options)) {
   model_.set_bus_master(false);
   model_.on_interrupt = [this](unsigned vector) {
     if (server_ != nullptr) server_->Trigger(vfio_user::kMsix, vector);
@@ -101,21 +100,9 @@ void IoatModelServed::Reset() {
   model_.set_bus_master(false);
 }
 
-void IoatModelServed::OnDmaMapped(const DmaRegion& region) { regions_.push_back(region); }
-
 Task<void> IoatModelServed::OnDmaUnmapping(DmaRegion region) {
-  std::erase_if(regions_, [&region](const DmaRegion& other) { return other.iova == region.iova; });
+  memory_.Remove(region);
   co_return;
-}
-
-std::byte* IoatModelServed::At(uint64_t iova, uint64_t bytes, bool write) {
-  for (const DmaRegion& region : regions_) {
-    const uint64_t offset = iova - region.iova;
-    if (iova < region.iova || offset >= region.bytes || bytes > region.bytes - offset) continue;
-    if (region.address == nullptr || !(write ? region.writable : region.readable)) return nullptr;
-    return region.address + offset;
-  }
-  return nullptr;
 }
 
 int IoatModelServed::Poll() {

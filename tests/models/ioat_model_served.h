@@ -1,19 +1,19 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "core/loop.h"
 #include "targets/vfio_user/device.h"
 #include "targets/vfio_user/server.h"
 #include "tests/models/ioat_model.h"
 #include "tests/models/pci_config.h"
+#include "tests/models/served_dma.h"
 
 namespace pollux::models {
 
 // IoatModel behind a vfio-user socket: registers by messages, data in memory that the client gives.
 // A loop's poller lets it step.
-class IoatModelServed final : public vfio_user::ServedDevice, private Poller, private DmaSpace {
+class IoatModelServed final : public vfio_user::ServedDevice, private Poller {
  public:
   // The loop outlives it. The server is set before it listens to a client, and closed before the
   // device dies.
@@ -40,7 +40,7 @@ class IoatModelServed final : public vfio_user::ServedDevice, private Poller, pr
   int ReadRegion(int index, uint64_t offset, std::span<std::byte> data) override;
   int WriteRegion(int index, uint64_t offset, std::span<const std::byte> data) override;
   void Reset() override;
-  void OnDmaMapped(const vfio_user::DmaRegion& region) override;
+  void OnDmaMapped(const vfio_user::DmaRegion& region) override { memory_.Add(region); }
   Task<void> OnDmaUnmapping(vfio_user::DmaRegion region) override;
   void OnClientConnected() override { SetFaults(faults_); }
 
@@ -52,13 +52,10 @@ class IoatModelServed final : public vfio_user::ServedDevice, private Poller, pr
   int Poll() override;
   bool MayBlock() override { return !model_.busy(); }
 
-  // --- DmaSpace.
-  std::byte* At(uint64_t iova, uint64_t bytes, bool write) override;
-
   const IoatModel::Options options_;
   Loop& loop_;
   vfio_user::Server* server_ = nullptr;
-  std::vector<vfio_user::DmaRegion> regions_;
+  ServedDma memory_;
   IoatModel model_;
   PciConfig config_;
   Faults faults_;

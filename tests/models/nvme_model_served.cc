@@ -23,7 +23,7 @@ uint64_t NowNs() { return RealClock().NowNs(); }
 NvmeModelServed::NvmeModelServed(const Options& options, Loop& loop)
     : options_(options),
       loop_(loop),
-      model_(options.controller, *this),
+      model_(options.controller, memory_),
       config_({.vendor = NvmeModel::kVendorId,
                .device = 0x0010,
                .bar0_bytes = model_.bar_bytes(),
@@ -121,33 +121,10 @@ void NvmeModelServed::Reset() {
   model_.set_bus_master(false);
 }
 
-void NvmeModelServed::OnDmaMapped(const DmaRegion& region) {
-  const auto at =
-      std::upper_bound(regions_.begin(), regions_.end(), region.iova,
-                       [](uint64_t iova, const DmaRegion& other) { return iova < other.iova; });
-  regions_.insert(at, region);
-  last_ = nullptr;
-}
-
 Task<void> NvmeModelServed::OnDmaUnmapping(DmaRegion region) {
-  std::erase_if(regions_, [&region](const DmaRegion& other) { return other.iova == region.iova; });
-  last_ = nullptr;
+  memory_.Remove(region);
   model_.ForgetMemory();
   co_return;
-}
-
-std::byte* NvmeModelServed::At(uint64_t iova, uint64_t bytes, bool write) {
-  if (last_ == nullptr || iova - last_->iova >= last_->bytes) {
-    const auto after = std::upper_bound(
-        regions_.begin(), regions_.end(), iova,
-        [](uint64_t wanted, const DmaRegion& region) { return wanted < region.iova; });
-    if (after == regions_.begin()) return nullptr;
-    last_ = &*std::prev(after);
-  }
-  const uint64_t offset = iova - last_->iova;
-  if (offset >= last_->bytes || bytes > last_->bytes - offset) return nullptr;
-  if (last_->address == nullptr || !(write ? last_->writable : last_->readable)) return nullptr;
-  return last_->address + offset;
 }
 
 int NvmeModelServed::Poll() {

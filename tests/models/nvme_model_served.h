@@ -9,12 +9,13 @@
 #include "targets/vfio_user/server.h"
 #include "tests/models/nvme_model.h"
 #include "tests/models/pci_config.h"
+#include "tests/models/served_dma.h"
 
 namespace pollux::models {
 
 // NvmeModel behind a vfio-user socket: registers by messages, doorbells in pages that the client
 // maps, data in memory that the client gives. A loop's poller lets it step.
-class NvmeModelServed final : public vfio_user::ServedDevice, private Poller, private DmaSpace {
+class NvmeModelServed final : public vfio_user::ServedDevice, private Poller {
  public:
   struct Options {
     NvmeModel::Options controller;
@@ -35,7 +36,7 @@ class NvmeModelServed final : public vfio_user::ServedDevice, private Poller, pr
   int ReadRegion(int index, uint64_t offset, std::span<std::byte> data) override;
   int WriteRegion(int index, uint64_t offset, std::span<const std::byte> data) override;
   void Reset() override;
-  void OnDmaMapped(const vfio_user::DmaRegion& region) override;
+  void OnDmaMapped(const vfio_user::DmaRegion& region) override { memory_.Add(region); }
   Task<void> OnDmaUnmapping(vfio_user::DmaRegion region) override;
 
  private:
@@ -44,14 +45,10 @@ class NvmeModelServed final : public vfio_user::ServedDevice, private Poller, pr
   int Poll() override;
   bool MayBlock() override;
 
-  // --- DmaSpace.
-  std::byte* At(uint64_t iova, uint64_t bytes, bool write) override;
-
   const Options options_;
   Loop& loop_;
   vfio_user::Server* server_ = nullptr;
-  std::vector<vfio_user::DmaRegion> regions_;   // By IOVA.
-  const vfio_user::DmaRegion* last_ = nullptr;  // The one of the last hit.
+  ServedDma memory_;
   NvmeModel model_;
   PciConfig config_;
   std::vector<std::byte> msix_;  // The table and the pending bits, which mean nothing here.

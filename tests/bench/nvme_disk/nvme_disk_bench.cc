@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "core/check.h"
-#include "core/memory/memory.h"
+#include "core/memory/paged_memory.h"
 #include "drivers/nvme/host.h"
 #include "drivers/nvme_disk/nvme_controllers.h"
 #include "tests/models/nvme_model_device.h"
@@ -21,22 +21,6 @@ namespace {
 constexpr size_t kInFlight = 128;
 constexpr uint32_t kBytes = 4096;
 constexpr uint64_t kBlocks = 1 << 14;
-
-class SharedMemoryOnly final : public Memory {
- public:
-  explicit SharedMemoryOnly(RegionRegistry& registry) : registry_(registry) {}
-  Result<std::byte*> Allocate(const std::string& consumer, size_t bytes) override {
-    ASSIGN_OR_RETURN(std::unique_ptr<SharedPages> pages,
-                     SharedPages::Map(consumer, bytes, /*huge=*/false, registry_));
-    pages_.push_back(std::move(pages));
-    return pages_.back()->address();
-  }
-  Usage usage() const override { return {}; }
-
- private:
-  RegionRegistry& registry_;
-  std::vector<std::unique_ptr<SharedPages>> pages_;
-};
 
 struct Load {
   BlockChannel* channel = nullptr;
@@ -87,7 +71,7 @@ class Starter final : public Message {
 struct World {
   ManualClock clock;
   RegionRegistry registry;
-  SharedMemoryOnly memory{registry};
+  PagedMemory memory{registry};
   std::unique_ptr<Reactors> reactors = *Reactors::MakeStill({.cores = {0}}, clock);
   Loop control{{.name = "control"}, clock, *MakeEpollWaiter()};
   DeviceRegistry devices{*reactors};

@@ -154,7 +154,7 @@ class NvmeDiscoveryTest : public testing::Test, protected NvmeDiscovery::Paths {
   bool IsTaken(const std::string& name) const override { return taken_.contains(name); }
 
   RegionRegistry registry_;
-  RegisteredMemory memory_{registry_};
+  PagedMemory memory_{registry_};
   BlockWorld world_{1};
   std::unique_ptr<ReactorBuffers> buffers_;
   std::vector<std::unique_ptr<TcpPeer>> peers_;

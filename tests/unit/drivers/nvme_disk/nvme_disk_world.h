@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/memory/memory.h"
+#include "core/memory/paged_memory.h"
 #include "core/memory/region_registry.h"
 #include "drivers/nvme/host.h"
 #include "drivers/nvme_disk/nvme_controllers.h"
@@ -21,23 +21,6 @@ using models::NvmeModel;
 using models::NvmeModelDevice;
 using testing_world::BlockWorld;
 using testing_world::TestIo;
-
-// Memory of the region registry, in place of DPDK's.
-class RegisteredMemory final : public Memory {
- public:
-  explicit RegisteredMemory(RegionRegistry& registry) : registry_(registry) {}
-  Result<std::byte*> Allocate(const std::string& consumer, size_t bytes) override {
-    ASSIGN_OR_RETURN(std::unique_ptr<SharedPages> pages,
-                     SharedPages::Map(consumer, bytes, /*huge=*/false, registry_));
-    pages_.push_back(std::move(pages));
-    return pages_.back()->address();
-  }
-  Usage usage() const override { return {}; }
-
- private:
-  RegionRegistry& registry_;
-  std::vector<std::unique_ptr<SharedPages>> pages_;
-};
 
 // Two reactors and a control loop that stand still, and a model of a controller that does
 // something only when the test lets time go on.
@@ -163,7 +146,7 @@ class NvmeDiskWorld : public testing::Test, public NvmeControllers::Observer {
   }
 
   RegionRegistry registry_;
-  RegisteredMemory memory_{registry_};
+  PagedMemory memory_{registry_};
   BlockWorld world_{2};
   std::unique_ptr<ReactorBuffers> buffers_;
   std::byte* data_ = nullptr;

@@ -1,0 +1,93 @@
+"""vfio-user servers that take a connection and say nothing, or take none: they hold up nobody but who attaches
+from them."""
+
+import pathlib
+import shutil
+import socket
+import tempfile
+import threading
+
+import pytest
+
+from pollux import PolluxError
+
+
+class SilentServer:
+    """`address` is where it is attached from; it never answers."""
+
+    def __init__(self):
+        self.address = tempfile.mkdtemp(prefix="pollux-silent-")
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.bind(str(pathlib.Path(self.address) / "cntrl"))
+        self.socket.listen(8)
+
+    def accept(self):
+        self.socket.settimeout(30)
+        connection, _ = self.socket.accept()
+        connection.settimeout(30)
+        assert connection.recv(4096), "it was closed before it said VERSION"
+        return connection
+
+    def close(self):
+        self.socket.close()
+        shutil.rmtree(self.address, ignore_errors=True)
+
+
+@pytest.fixture
+def server():
+    server = SilentServer()
+    yield server
+    server.close()
+
+
+class Attach(threading.Thread):
+    """Attaches, and keeps how that ended; `ended` gets its name."""
+
+    def __init__(self, polluxd, ended, method, *arguments):
+        super().__init__()
+        self.polluxd, self.ended, self.method, self.arguments = polluxd, ended, method, arguments
+        self.error = None
+
+    def run(self):
+        with self.polluxd.connect() as client:
+            try:
+                getattr(client, self.method)(*self.arguments)
+            except PolluxError as error:
+                self.error = error
+        self.ended.append(self.method)
+
+
+def attach_of(method, server):
+    return ("Nvme0", "VFIOUSER", server.address) if method.startswith("bdev") else (server.address,)
+
+
+METHODS = ["bdev_nvme_attach_controller", "ioat_attach_device"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_others_are_answered_while_a_server_is_silent(polluxd, server, method):
+    ended = []
+    attach = Attach(polluxd, ended, method, *attach_of(method, server))
+    attach.start()
+    connection = server.accept()
+    # It waits for VERSION from here on, and has nothing from us yet.
+    for _ in range(20):
+        polluxd.client.spdk_get_version()
+    ended.append("others")
+    connection.close()
+    attach.join(timeout=60)
+    assert ended == ["others", method]
+    assert "is gone" in str(attach.error) or "closed" in str(attach.error), attach.error
+    polluxd.client.bdev_malloc_create(2048, 512)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_silent_server_does_not_keep_polluxd_from_ending(polluxd, server, method):
+    attach = Attach(polluxd, [], method, *attach_of(method, server))
+    attach.start()
+    connection = server.accept()
+    polluxd.client.spdk_get_version()
+    polluxd.stop()
+    attach.join(timeout=60)
+    assert not attach.is_alive()
+    connection.close()
