@@ -75,7 +75,7 @@ Task<Status> Appliance::Start() {
   dispatcher_ = std::make_unique<rpc::Dispatcher>(configuration_.get());
   handlers_ = std::make_unique<Handlers>(*this);
   handlers_->BindAll(*dispatcher_);
-  handlers_->SpellNames(*configuration_);
+  handlers_->DescribeKinds(*configuration_);
 
   if (options_.config_file.has_value()) {
     if (!configuration_->empty()) {
@@ -159,6 +159,7 @@ Status Appliance::ListenForRpc() {
 }
 
 Task<Status> Appliance::ImportConfiguration(std::vector<rpc::SavedCall> calls) {
+  const auto apply = [this](rpc::SavedCall call) { return ApplySaved(std::move(call)); };
   for (const rpc::SavedCall& call : calls) {
     const rpc::Method& method = *dispatcher_->Find(call.method);
     std::unique_ptr<rpc::Message> request = dispatcher_->NewRequest(method);
@@ -173,6 +174,11 @@ Task<Status> Appliance::ImportConfiguration(std::vector<rpc::SavedCall> calls) {
     if (!status.ok()) {
       co_return ErrorOfErrno(ErrnoOf(status),
                              absl::StrFormat("-c: %s: %s", call.method, status.message()));
+    }
+    // SPDK writes stacked disks before their bases, and what uses them later.
+    while (!configuration_->pending().empty()) {
+      const bool revived = co_await configuration_->RetryPending(dispatcher_->turn(), apply);
+      if (!revived) break;
     }
   }
   co_return OkStatus();
@@ -192,6 +198,7 @@ Task<Status> Appliance::Initialise() {
 
 Task<Status> Appliance::BringUp() {
   CO_RETURN_IF_ERROR(co_await StartDataPlane());
+  co_await GiveBuffersToRings();
   dispatcher_->SetState(v1::STATE_RUNTIME);
 
   iscsi_->HoldListeners();
@@ -261,6 +268,7 @@ Task<Status> Appliance::StartDataPlane() {
       .accel = *accel_, .reactors = *reactors_, .control = control_, .regions = regions_};
   ioat_ = std::make_unique<IoatDevices>(ioat, &handlers_->ioat());
   devices_ = std::make_unique<DeviceRegistry>(*reactors_);
+  stacked_ = std::make_unique<StackedDisks>(*devices_);
   devices_->AddObserver(notifications_);
   handlers_->Observe(*devices_);
   const NvmeEnvironment nvme{.control = control_,
@@ -289,6 +297,26 @@ Task<Status> Appliance::StartTargets() {
                                            .keeper = &handlers_->nvmf()};
   nvmf_ = std::make_unique<nvmf::NvmfTarget>(nvmf);
   co_return co_await nvmf_->Start(nvmf_options_);
+}
+
+// The pools of targets and disks, before any disk adds memory of its own. What io_uring is given
+// stays resident: hugepages are so anyway; of ordinary memory it gets the smallest pool alone.
+Task<void> Appliance::GiveBuffersToRings() {
+  const bool resident = memory_->usage().hugepages;
+  const std::string smallest = FileDiskBuffersNeed(reactors_->size()).consumer;
+  std::vector<Region> pools;
+  for (const Region& region : regions_.regions()) {
+    if (resident || region.name == smallest) pools.push_back(region);
+  }
+  for (auto& reactor : *reactors_) {
+    auto give = [&pools, ring = rings_[reactor->index()].get()] {
+      Status status;
+      for (const Region& pool : pools) status.Update(ring->AddBuffers(pool.address, pool.bytes));
+      return status;
+    };
+    const Status given = co_await RunOn(*reactor, give);
+    if (!given.ok()) LogNotice("core", "%s: it does without", given.message());
+  }
 }
 
 Task<void> Appliance::ReplayAll() {
@@ -335,6 +363,11 @@ Task<void> Appliance::RetryPending() {
     again = co_await configuration_->RetryPending(dispatcher_->turn(), apply) || retry_again_;
   }
   retrying_ = false;
+  tried_.Pulse();
+}
+
+Task<void> Appliance::PendingTried() {
+  while (retrying_) co_await tried_;
 }
 
 std::vector<std::string> Appliance::Complaints() const {
@@ -394,6 +427,7 @@ Task<void> Appliance::Stop() {
       tasks_.Spawn(Remove(*devices_, device->name()));
     }
     co_await tasks_.Drained();
+    co_await stacked_->Drained();
     handlers_->StopObserving(*devices_);
     devices_->RemoveObserver(notifications_);
   }
@@ -402,6 +436,7 @@ Task<void> Appliance::Stop() {
   handlers_.reset();
   nvmf_.reset();
   iscsi_.reset();
+  stacked_.reset();
   devices_.reset();
   accel_.reset();
   ioat_.reset();

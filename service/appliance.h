@@ -15,6 +15,7 @@
 #include "core/uring/reactor_ring.h"
 #include "drivers/ioat_accel/ioat_devices.h"
 #include "drivers/nvme_disk/nvme_controllers.h"
+#include "drivers/stacked/stacked_disks.h"
 #include "drivers/uring/file_disk.h"
 #include "rpc/dispatcher.h"
 #include "rpc/json_rpc_server.h"
@@ -65,6 +66,7 @@ class Appliance {
   IoatDevices& ioat() { return *ioat_; }
   RegionRegistry& regions() { return regions_; }
   DeviceRegistry& devices() { return *devices_; }
+  StackedDisks& stacked() { return *stacked_; }
   Notifications& notifications() { return notifications_; }
   ReactorBuffers& file_disk_buffers() { return *file_disk_buffers_; }
   NvmeControllers& nvme() { return *nvme_; }
@@ -82,6 +84,8 @@ class Appliance {
   bool stopping() const { return stopping_; }
   // Something that was pending may now be made.
   void RetryPendingSoon() { RetrySoon(); }
+  // Until all that is to be tried for now has been.
+  Task<void> PendingTried();
   // Runs a task that Stop() waits for.
   void Spawn(Task<void> task) { tasks_.Spawn(std::move(task)); }
   uint64_t started_ns() const { return started_ns_; }
@@ -98,6 +102,7 @@ class Appliance {
   Task<Status> BringUp();
   Task<Status> StartDataPlane();
   Task<Status> StartTargets();
+  Task<void> GiveBuffersToRings();
   Task<void> OpenListeners();
   Task<void> ReplayAll();
   Task<Status> ApplySaved(rpc::SavedCall call);
@@ -132,6 +137,7 @@ class Appliance {
   std::unique_ptr<ErrorModule> accel_errors_;
   std::unique_ptr<IoatDevices> ioat_;
   std::unique_ptr<DeviceRegistry> devices_;
+  std::unique_ptr<StackedDisks> stacked_;
   Notifications notifications_;
   std::unique_ptr<NvmeControllers> nvme_;
   std::unique_ptr<iscsi::IscsiTarget> iscsi_;
@@ -145,6 +151,7 @@ class Appliance {
   TaskGroup tasks_;
   bool retrying_ = false;
   bool retry_again_ = false;
+  Event tried_;
   bool stopping_ = false;
   std::unique_ptr<RetryTimer> retry_timer_;
 };

@@ -37,7 +37,12 @@ void Describe(BlockDevice& device, v1::BdevInfo& info) {
       info.set_dif_pi_format(0);
     }
   }
-  info.mutable_assigned_rate_limits();  // All zero: no limit.
+  constexpr uint64_t kBytesPerMib = 1 << 20;
+  v1::RateLimits& limited = *info.mutable_assigned_rate_limits();
+  limited.set_rw_ios_per_sec(device.rate_limits().rw_ios);
+  limited.set_rw_mbytes_per_sec(device.rate_limits().rw_bytes / kBytesPerMib);
+  limited.set_r_mbytes_per_sec(device.rate_limits().r_bytes / kBytesPerMib);
+  limited.set_w_mbytes_per_sec(device.rate_limits().w_bytes / kBytesPerMib);
   info.set_claimed(device.claim() != ClaimType::kNone);
   if (device.claim() != ClaimType::kNone) info.set_claim_type(ClaimTypeName(device.claim()));
   info.set_zoned(false);
@@ -76,6 +81,14 @@ void Fill(const IoStatistics& statistics, v1::BdevIostat& answer) {
     (*answer.mutable_io_error())[IoStatusName(static_cast<IoStatus>(i))] =
         static_cast<uint32_t>(statistics.errors[i]);
   }
+  if (statistics.timed_out > 0) answer.set_num_timed_out(statistics.timed_out);
+}
+
+void Fill(const QueueDepths::Sampled& sampled, v1::BdevIostat& answer) {
+  answer.set_queue_depth_polling_period(sampled.period_us);
+  answer.set_queue_depth(sampled.queue_depth);
+  answer.set_io_time(sampled.io_time_us);
+  answer.set_weighted_io_time(sampled.weighted_io_time_us);
 }
 
 BdevStatistics::Reset ResetOf(v1::IostatReset mode) {
@@ -100,6 +113,26 @@ void BdevHandlers::Bind(rpc::Dispatcher& dispatcher) {
   dispatcher.Bind("bdev_set_options", this, &BdevHandlers::SetOptions);
   dispatcher.Bind("bdev_examine", this, &BdevHandlers::Examine);
   dispatcher.Bind("bdev_wait_for_examine", this, &BdevHandlers::WaitForExamine);
+}
+
+void BdevHandlers::Observe(DeviceRegistry& devices) {
+  queue_depths_ =
+      std::make_unique<QueueDepths>(appliance_.control(), devices,
+                                    [this](Task<void> task) { appliance_.Spawn(std::move(task)); });
+  devices.AddObserver(*this);
+  devices.AddObserver(statistics_);
+  devices.AddObserver(*queue_depths_);
+}
+
+void BdevHandlers::StopObserving(DeviceRegistry& devices) {
+  devices.RemoveObserver(*queue_depths_);
+  devices.RemoveObserver(statistics_);
+  devices.RemoveObserver(*this);
+}
+
+void BdevHandlers::EndWaits() {
+  registered_.Pulse();
+  if (queue_depths_ != nullptr) queue_depths_->Stop();
 }
 
 Task<Result<BlockDevice*>> BdevHandlers::WaitFor(std::string name, uint64_t timeout_ms) {
@@ -159,6 +192,8 @@ Task<Result<v1::BdevGetIostatResponse>> BdevHandlers::GetIostat(v1::BdevGetIosta
       v1::BdevIostat* answer = response.add_bdevs();
       answer->set_name(device->name());
       Fill(statistics_.Of(*device, reactors), *answer);
+      const QueueDepths::Sampled* const sampled = queue_depths_->Of(device->name());
+      if (sampled != nullptr) Fill(*sampled, *answer);
       if (std::string own = device->StatisticsJson(); !own.empty()) {
         answer->set_driver_specific(std::move(own));
       }
@@ -202,7 +237,7 @@ Task<Result<v1::BdevSetOptionsResponse>> BdevHandlers::SetOptions(
   co_return Done<v1::BdevSetOptionsResponse>();
 }
 
-// Nothing of ours examines devices yet; the name is kept for what will.
+// With the commit, what waits for the device is tried: see StackedHandlers.
 Task<Result<v1::BdevExamineResponse>> BdevHandlers::Examine(v1::BdevExamineRequest request,
                                                             rpc::Caller caller) {
   if (appliance_.bdev_options().bdev_auto_examine) {
@@ -220,6 +255,7 @@ Task<Result<v1::BdevExamineResponse>> BdevHandlers::Examine(v1::BdevExamineReque
 
 Task<Result<v1::BdevWaitForExamineResponse>> BdevHandlers::WaitForExamine(
     v1::BdevWaitForExamineRequest) {
+  co_await appliance_.PendingTried();
   co_return Done<v1::BdevWaitForExamineResponse>();
 }
 

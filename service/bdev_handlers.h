@@ -1,4 +1,7 @@
 #pragma once
+#include <memory>
+
+#include "core/block/queue_depths.h"
 #include "core/event.h"
 #include "core/task.h"
 #include "pollux/v1/bdev.pb.h"
@@ -15,8 +18,12 @@ class BdevHandlers final : public DeviceRegistry::Observer {
   explicit BdevHandlers(Appliance& appliance) : appliance_(appliance) {}
   void Bind(rpc::Dispatcher& dispatcher);
   // Ends the calls that wait for a device: the appliance stops.
-  void EndWaits() { registered_.Pulse(); }
+  void EndWaits();
   BdevStatistics& statistics() { return statistics_; }
+  // From when there are devices.
+  void Observe(DeviceRegistry& devices);
+  void StopObserving(DeviceRegistry& devices);
+  QueueDepths& queue_depths() { return *queue_depths_; }
 
  private:
   Task<Result<v1::BdevGetBdevsResponse>> GetBdevs(v1::BdevGetBdevsRequest request);
@@ -36,6 +43,7 @@ class BdevHandlers final : public DeviceRegistry::Observer {
 
   Appliance& appliance_;
   BdevStatistics statistics_;
+  std::unique_ptr<QueueDepths> queue_depths_;
   Event registered_;
 };
 

@@ -24,7 +24,8 @@ IoStatistics Read(const BlockChannel& channel) {
   IoStatistics result{.read = Read(counters.read),
                       .write = Read(counters.write),
                       .unmap = Read(counters.unmap),
-                      .errors = {}};
+                      .errors = {},
+                      .timed_out = Load(counters.timed_out)};
   for (size_t i = 0; i < result.errors.size(); ++i) result.errors[i] = Load(counters.errors[i]);
   return result;
 }
@@ -53,6 +54,7 @@ void IoStatistics::Add(const IoStatistics& other) {
   service::Add(write, other.write);
   service::Add(unmap, other.unmap);
   for (size_t i = 0; i < errors.size(); ++i) errors[i] += other.errors[i];
+  timed_out += other.timed_out;
 }
 
 std::vector<IoStatistics> BdevStatistics::PerChannel(BlockDevice& device, size_t reactors) const {
@@ -68,6 +70,7 @@ std::vector<IoStatistics> BdevStatistics::PerChannel(BlockDevice& device, size_t
     Subtract(result[i].write, base.write);
     Subtract(result[i].unmap, base.unmap);
     for (size_t e = 0; e < result[i].errors.size(); ++e) result[i].errors[e] -= base.errors[e];
+    result[i].timed_out -= base.timed_out;
   }
   return result;
 }
@@ -102,6 +105,7 @@ Task<void> BdevStatistics::DoReset(DeviceRegistry& devices, std::string name, Re
       baseline[i] = now;
     } else {
       baseline[i].errors = now.errors;
+      baseline[i].timed_out = now.timed_out;
     }
   }
 }

@@ -21,6 +21,7 @@ struct IoStatistics {
   };
   PerType read, write, unmap;
   std::array<uint64_t, kIoStatusCount> errors{};
+  uint64_t timed_out = 0;
 
   void Add(const IoStatistics& other);
 };

@@ -54,7 +54,13 @@ void Configuration::Amend(const ObjectId& id, std::vector<rpc::SavedCall> calls)
   ++changed_;
 }
 
+void Configuration::EraseCompanions(const ObjectId& id) {
+  const auto [begin, end] = companions_.equal_range(id.kind);
+  for (auto i = begin; i != end; ++i) Erase({i->second, id.name});
+}
+
 void Configuration::Erase(const ObjectId& id) {
+  EraseCompanions(id);
   pending_.erase(id);
   if (objects_.erase(id) == 0) return;
   dirty_.insert(id);
@@ -139,6 +145,13 @@ void Configuration::Park(const ObjectId& id, rpc::SavedCall call, Status why) {
     parked.calls.push_back(std::move(call));
   }
   parked.why = std::move(why);
+}
+
+void Configuration::ParkAll(const ObjectId& id, Status why) {
+  std::vector<rpc::SavedCall> calls = CallsOf(id);
+  if (calls.empty()) return;
+  pending_[id] = {
+      .id = id, .calls = std::move(calls), .why = std::move(why), .since = std::time(nullptr)};
 }
 
 std::vector<PendingCalls> Configuration::pending() const {

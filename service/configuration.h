@@ -44,6 +44,11 @@ class Configuration final : public rpc::ChangeKeeper {
   void SetSpelling(const std::string& kind, CommonSpelling spelling) {
     spellings_[kind] = std::move(spelling);
   }
+  // Objects of the kind `companion` say something of those of `kind` that have the same name, and
+  // are erased with them.
+  void SetCompanion(const std::string& kind, const std::string& companion) {
+    companions_.emplace(kind, companion);
+  }
 
   // --- Handlers, under the turn.
 
@@ -53,6 +58,7 @@ class Configuration final : public rpc::ChangeKeeper {
   // host has changed it. Nothing, when it is not there.
   void Amend(const ObjectId& id, std::vector<rpc::SavedCall> calls);
   void Erase(const ObjectId& id);
+  void EraseCompanions(const ObjectId& id);
   // Its calls, or none.
   std::vector<rpc::SavedCall> CallsOf(const ObjectId& id) const;
 
@@ -66,6 +72,8 @@ class Configuration final : public rpc::ChangeKeeper {
   Task<bool> RetryPending(Turn& turn, Apply apply);
   // An object is there but a part of it is not up yet: kept as pending beside it.
   void Park(const ObjectId& id, rpc::SavedCall call, Status why);
+  // The object is gone, for a reason that may pass: all its calls are pending.
+  void ParkAll(const ObjectId& id, Status why);
   void Unpark(const ObjectId& id) { pending_.erase(id); }
 
   std::vector<PendingCalls> pending() const;
@@ -105,7 +113,8 @@ class Configuration final : public rpc::ChangeKeeper {
   std::unique_ptr<Store> store_;
   std::map<ObjectId, Object> objects_;
   std::map<ObjectId, PendingCalls> pending_;
-  std::map<std::string, CommonSpelling> spellings_;  // By kind.
+  std::map<std::string, CommonSpelling> spellings_;     // By kind.
+  std::multimap<std::string, std::string> companions_;  // By kind.
   uint64_t next_sequence_ = 1;
   bool replaying_ = false;  // Under the turn: what is rebuilt is saved already.
 

@@ -3,6 +3,8 @@
 #include "service/accel_handlers.h"
 #include "service/appliance.h"
 #include "service/bdev_handlers.h"
+#include "service/bdev_qos_handlers.h"
+#include "service/bdev_watch_handlers.h"
 #include "service/disk_handlers.h"
 #include "service/framework_handlers.h"
 #include "service/ioat_handlers.h"
@@ -14,6 +16,7 @@
 #include "service/nvme_handlers.h"
 #include "service/nvme_multipath_handlers.h"
 #include "service/nvmf_handlers.h"
+#include "service/stacked_handlers.h"
 #include "service/status_handlers.h"
 #include "service/thread_handlers.h"
 
@@ -27,7 +30,10 @@ struct Handlers::All final : NvmeControllers::Observer {
         accel(appliance),
         ioat(appliance),
         bdev(appliance),
+        bdev_qos(appliance),
+        bdev_watch(appliance, bdev),
         disk(appliance),
+        stacked(appliance),
         nvme(appliance),
         nvme_commands(appliance),
         nvme_multipath(appliance),
@@ -49,7 +55,10 @@ struct Handlers::All final : NvmeControllers::Observer {
   AccelHandlers accel;
   IoatHandlers ioat;
   BdevHandlers bdev;
+  BdevQosHandlers bdev_qos;
+  BdevWatchHandlers bdev_watch;
   DiskHandlers disk;
+  StackedHandlers stacked;
   NvmeHandlers nvme;
   NvmeCommandHandlers nvme_commands;
   NvmeMultipathHandlers nvme_multipath;
@@ -70,7 +79,10 @@ void Handlers::BindAll(rpc::Dispatcher& dispatcher) {
   all_->accel.Bind(dispatcher);
   all_->ioat.Bind(dispatcher);
   all_->bdev.Bind(dispatcher);
+  all_->bdev_qos.Bind(dispatcher);
+  all_->bdev_watch.Bind(dispatcher);
   all_->disk.Bind(dispatcher);
+  all_->stacked.Bind(dispatcher);
   all_->nvme.Bind(dispatcher);
   all_->nvme_commands.Bind(dispatcher);
   all_->nvme_multipath.Bind(dispatcher);
@@ -80,19 +92,28 @@ void Handlers::BindAll(rpc::Dispatcher& dispatcher) {
   all_->status.Bind(dispatcher);
 }
 
-void Handlers::SpellNames(Configuration& configuration) {
+void Handlers::DescribeKinds(Configuration& configuration) {
   all_->ioat.SpellNames(configuration);
   all_->iscsi.SpellNames(configuration);
+  for (const char* kind :
+       {BdevQosHandlers::kKind, "nvme_multipath_policy", "nvme_preferred_path"}) {
+    configuration.SetCompanion("bdev", kind);
+  }
+  all_->bdev_watch.DescribeKinds(configuration);
 }
 
 void Handlers::Observe(DeviceRegistry& devices) {
-  devices.AddObserver(all_->bdev);
-  devices.AddObserver(all_->bdev.statistics());
+  all_->bdev.Observe(devices);
+  devices.AddObserver(all_->bdev_qos);
+  devices.AddObserver(all_->bdev_watch);
+  devices.AddObserver(all_->stacked);
 }
 
 void Handlers::StopObserving(DeviceRegistry& devices) {
-  devices.RemoveObserver(all_->bdev.statistics());
-  devices.RemoveObserver(all_->bdev);
+  devices.RemoveObserver(all_->stacked);
+  devices.RemoveObserver(all_->bdev_watch);
+  devices.RemoveObserver(all_->bdev_qos);
+  all_->bdev.StopObserving(devices);
 }
 
 NvmeControllers::Observer& Handlers::nvme_observer() { return *all_; }

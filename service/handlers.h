@@ -19,8 +19,8 @@ class Handlers {
   explicit Handlers(Appliance& appliance);
   ~Handlers();
   void BindAll(rpc::Dispatcher& dispatcher);
-  // Says which names of objects mean the same.
-  void SpellNames(Configuration& configuration);
+  // Says which names of objects mean the same, and which objects go with others.
+  void DescribeKinds(Configuration& configuration);
   // Observes the devices, from when there are some.
   void Observe(DeviceRegistry& devices);
   void StopObserving(DeviceRegistry& devices);

@@ -5,7 +5,7 @@
 namespace pollux::service {
 
 std::vector<std::string> Notifications::Types() {
-  return {"bdev_register", "bdev_unregister", "bdev_resize"};
+  return {"bdev_register", "bdev_unregister", "bdev_resize", "bdev_timeout"};
 }
 
 std::vector<Notifications::Event> Notifications::From(uint64_t id, uint64_t count) const {

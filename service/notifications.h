@@ -29,6 +29,7 @@ class Notifications final : public DeviceRegistry::Observer {
   void OnRegistered(BlockDevice& device) override { Add("bdev_register", device.name()); }
   void OnUnregistered(const std::string& name) override { Add("bdev_unregister", name); }
   void OnResized(BlockDevice& device) override { Add("bdev_resize", device.name()); }
+  void OnTimedOut(const std::string& name) override { Add("bdev_timeout", name); }
   void Add(const std::string& type, const std::string& context);
 
   std::deque<Event> events_;

@@ -203,8 +203,7 @@ Task<Result<v1::BdevNvmeDetachControllerResponse>> NvmeHandlers::Detach(
   if (subsystem.ok() && SavedPaths(request.name()).empty()) {
     // Nor is there anything to say of its disks.
     for (const auto& [nsid, disk] : (*subsystem)->disks()) {
-      appliance_.configuration().Erase({"nvme_multipath_policy", disk->name()});
-      appliance_.configuration().Erase({"nvme_preferred_path", disk->name()});
+      appliance_.configuration().EraseCompanions({"bdev", disk->name()});
     }
   }
   // The name stays taken until they are gone.

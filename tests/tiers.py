@@ -26,7 +26,8 @@ JOB_BYTES = 1500 << 20
 
 # What tests from outside run.
 PROGRAMS = (
-    *("polluxd", "pollux", "pollux-identify", "pollux-perf", "pollux-ioat-perf"),
+    *("polluxd", "pollux", "pollux-identify"),
+    *("pollux-perf", "pollux-ioat-perf", "pollux-accel-perf"),
     *("hello_nvme", "hello_nvme_cc", "pollux-nvme-model"),
     *("hello_ioat", "hello_ioat_cc", "pollux-ioat-model"),
 )
@@ -247,6 +248,16 @@ def end_to_end(options):
     return pytest("release", options, "tests/e2e", "tests/deploy")
 
 
+# Where most data is moved.
+SHORTAGE_TESTS = ("nvmf_io_test.py", "iscsi_digest_test.py", "initiators_test.py")
+
+
+def shortage(options):
+    heading("end-to-end tests with one element in every pool")
+    names = [f"tests/e2e/{name}" for name in SHORTAGE_TESTS]
+    return pytest("release", options, *(["tests/e2e"] if options.nightly else names), POLLUX_POOL_SIZE="1")
+
+
 def asan_unit(options):
     heading("unit tests under the address and undefined-behaviour sanitizers")
     return sanitized_unit("asan", options)
@@ -260,6 +271,36 @@ def asan_end_to_end(options):
 def tsan_unit(options):
     heading("unit tests under the thread sanitizer")
     return sanitized_unit("tsan", options)
+
+
+HISTORY_OPERATIONS = 10_000_000
+HISTORY_TIMEOUT = 3 * 60 * 60
+
+
+def histories(options):
+    heading("every block's history, over all disks: 10 million I/Os of a new seed, under sanitizers")
+    total = Count()
+    environment = {
+        **SANITIZERS,
+        "POLLUX_HISTORY_OPERATIONS": str(HISTORY_OPERATIONS),
+        "POLLUX_HISTORY_SEED": str(int(time.time())),
+    }
+    # What stands still has no threads to look at.
+    for preset, pattern in (("asan", "*"), ("tsan", "*Threads*")):
+        if not build(preset, ["pollux_drivers_history_test"]):
+            total += Count(failed=1)
+            continue
+        path = ROOT / BUILD_DIR[preset] / "histories.log"
+        command = [ROOT / BUILD_DIR[preset] / "bin/pollux_drivers_history_test", f"--gtest_filter={pattern}"]
+        with path.open("wb") as log:
+            code = run(command, HISTORY_TIMEOUT, log, environment)
+        output = path.read_text(errors="replace")
+        count = count_cases(output, code)
+        say(f"{'ok  ' if code == 0 else 'FAIL'}  histories, {preset}: {count}")
+        if code != 0:
+            say(f"{output}\n(exit code {code})")
+        total += count
+    return total
 
 
 def vm(options):
@@ -296,8 +337,9 @@ def tiers(options):
     if options.vm:
         chosen += [vm, vm_stable]
     if options.nightly:
-        chosen = [release, house, end_to_end, asan_unit, asan_end_to_end, tsan_unit, vm, vm_stable, two_commands]
-    return chosen or [release, house, end_to_end, asan_unit, tsan_unit]
+        chosen = [release, house, end_to_end, shortage, asan_unit, asan_end_to_end, tsan_unit, histories]
+        chosen += [vm, vm_stable, two_commands]
+    return chosen or [release, house, end_to_end, shortage, asan_unit, tsan_unit]
 
 
 def main():

@@ -5,7 +5,9 @@
 #include "core/block/block_device.h"
 #include "core/block/compare_and_writer.h"
 #include "core/block/io_splitter.h"
+#include "core/block/io_traces.h"
 #include "core/block/range_lock.h"
+#include "core/block/rate_gate.h"
 #include "core/check.h"
 #include "core/log.h"
 
@@ -47,7 +49,8 @@ void AddRelaxed(std::atomic<uint64_t>& counter, uint64_t value) {
   counter.store(counter.load(std::memory_order_relaxed) + value, std::memory_order_relaxed);
 }
 
-void CountOne(IoCounters::PerType& counters, uint64_t bytes, uint64_t latency_ns) {
+[[gnu::always_inline]] inline void CountOne(IoCounters::PerType& counters, uint64_t bytes,
+                                            uint64_t latency_ns) {
   AddRelaxed(counters.operations, 1);
   AddRelaxed(counters.bytes, bytes);
   AddRelaxed(counters.latency_ns, latency_ns);
@@ -63,7 +66,7 @@ void CountOne(IoCounters::PerType& counters, uint64_t bytes, uint64_t latency_ns
 }  // namespace
 
 BlockChannel::BlockChannel(BlockDevice& device, Reactor& reactor)
-    : device_(device), reactor_(reactor) {
+    : device_(device), reactor_(reactor), watch_(device.number()) {
   const Geometry& geometry = device.geometry();
   const Limits& limits = device.limits();
   block_bytes_ = geometry.block_bytes;
@@ -108,11 +111,13 @@ BlockChannel::BlockChannel(BlockDevice& device, Reactor& reactor)
     device.range_lock_->Join(reactor.index(), *this);
     compare_and_writer_ = std::make_unique<CompareAndWriter>(*this, *device.range_lock_);
   }
+  if (device.traces_ != nullptr) device.traces_->Join(reactor, watch_);
   UpdatePlain();
 }
 
 BlockChannel::~BlockChannel() {
   CHECK(IsDrained(), "a channel was destroyed while it is used");
+  if (device_.traces_ != nullptr) device_.traces_->Leave(reactor_, watch_);
   reactor_.CancelTimer(removal_timer_);
 }
 
@@ -122,6 +127,7 @@ void BlockChannel::Submit(IoRequest& request) {
   request.submitted_ns_ = now_ns_ != 0 ? now_ns_ : reactor_.NowNs();
   if (!IsPlain(request)) [[unlikely]]
     return SubmitOther(request);
+  if (rate_gate_ != nullptr && !rate_gate_->Pass(request)) return;
   in_flight_.PushBack(request);
   request.place_ = IoRequest::Place::kDevice;
   DoSubmit(request);
@@ -150,11 +156,22 @@ void BlockChannel::SubmitOther(IoRequest& request) {
   if (const IoStatus status = Check(request); status != IoStatus::kSuccess) {
     return Complete(request, status);
   }
+  if (rate_gate_ != nullptr && !rate_gate_->Pass(request)) return;
+  Proceed(request);
+}
+
+void BlockChannel::Proceed(IoRequest& request) {
   if ((resetting_ || range_locked_) && MustHold(request)) {
     request.place_ = IoRequest::Place::kHeld;
     return held_.PushBack(request);
   }
   Start(request);
+}
+
+void BlockChannel::Continue(IoRequest& request) {
+  // The device may have changed meanwhile.
+  const IoStatus status = Check(request);
+  status == IoStatus::kSuccess ? Proceed(request) : Complete(request, status);
 }
 
 IoStatus BlockChannel::Check(const IoRequest& request) const {
@@ -198,7 +215,10 @@ bool BlockChannel::FitsWhole(const IoRequest& request) const {
   // No blocks at all count as too many.
   if (request.blocks - 1 >= whole_blocks_max_[Index(request.type)]) return false;
   if (request.data.size() > segments_max_) return false;
-  if (boundary_blocks_ == 0 || request.type == IoType::kUnmap) return true;
+  if (boundary_blocks_ == 0 || request.type == IoType::kUnmap ||
+      request.type == IoType::kCompareAndWrite) {
+    return true;
+  }
   return request.lba % boundary_blocks_ + request.blocks <= boundary_blocks_;
 }
 
@@ -250,8 +270,21 @@ void BlockChannel::Complete(IoRequest& request, IoStatus status) {
   if (!finisher_.deferred()) reactor_.Defer(finisher_);
 }
 
-void BlockChannel::FinishEnded() {
-  now_ns_ = reactor_.NowNs();
+template <bool kWatched>
+[[gnu::always_inline]] inline void BlockChannel::Count(const IoRequest& request) {
+  if constexpr (kWatched) watch_.Trace(request, now_ns_);
+  if (request.status != IoStatus::kSuccess) [[unlikely]] {
+    return AddRelaxed(counters_.errors[static_cast<size_t>(request.status)], 1);
+  }
+  const uint64_t latency_ns = now_ns_ - request.submitted_ns_;
+  if constexpr (kWatched) watch_.AddLatency(request.type, latency_ns);
+  IoCounters::PerType* const counters = counters_of_[Index(request.type)];
+  if (counters == nullptr) return;
+  CountOne(*counters, request.blocks * block_bytes_, latency_ns);
+}
+
+template <bool kWatched>
+void BlockChannel::FinishAll() {
   // What ends while these are told is finished in the next turn, or the turn would not end.
   for (size_t left = ended_.size(); left > 0; --left) {
     IoRequest& request = *ended_.PopFront();
@@ -259,29 +292,29 @@ void BlockChannel::FinishEnded() {
     request.place_ = IoRequest::Place::kNowhere;
     if (!request.internal_) {
       --ended_count_;
-      Count(request);
+      Count<kWatched>(request);
     }
     request.OnComplete();
   }
-  now_ns_ = 0;
-  if (attention_) Attend();
 }
 
-void BlockChannel::Count(const IoRequest& request) {
-  if (request.status != IoStatus::kSuccess) [[unlikely]] {
-    return AddRelaxed(counters_.errors[static_cast<size_t>(request.status)], 1);
-  }
-  IoCounters::PerType* const counters = counters_of_[Index(request.type)];
-  if (counters == nullptr) return;
-  CountOne(*counters, request.blocks * block_bytes_, now_ns_ - request.submitted_ns_);
+void BlockChannel::FinishEnded() {
+  now_ns_ = reactor_.NowNs();
+  watch_.on() ? FinishAll<true>() : FinishAll<false>();
+  now_ns_ = 0;
+  if (attention_) Attend();
 }
 
 bool BlockChannel::TryLend(Loan& loan) {
   loan.part_count = 0;
   // While a lock waits for loans to come back there are no new ones, or it might wait forever.
-  if (removing_ || resetting_ || lock_wanted_ || (loan.write && read_only_)) return false;
+  if ((removing_ | resetting_ | lock_wanted_) != 0 || (loan.write && read_only_)) return false;
   if (loan.blocks == 0 || loan.blocks > blocks_ || loan.lba > blocks_ - loan.blocks) return false;
   if (range_locked_ && Overlap(loan.lba, loan.blocks, locked_lba_, locked_blocks_)) return false;
+  if (rate_gate_ != nullptr &&
+      !rate_gate_->TryPass(loan.write, loan.blocks * block_bytes_, reactor_.StageNs())) {
+    return false;
+  }
   if (!DoLend(loan)) return false;
   loan.lent_ns = reactor_.StageNs();
   ++loans_;
@@ -293,13 +326,35 @@ void BlockChannel::Return(Loan& loan) {
   DoReturn(loan);
   loan.part_count = 0;
   --loans_;
+  const uint64_t now_ns = reactor_.StageNs();
   CountOne(loan.write ? counters_.write : counters_.read, loan.blocks * block_bytes_,
-           reactor_.StageNs() - loan.lent_ns);
+           now_ns - loan.lent_ns);
+  if ((attention_ | watch_.on()) != 0) [[unlikely]]
+    AfterReturn(loan, now_ns);
+}
+
+void BlockChannel::AfterReturn(const Loan& loan, uint64_t now_ns) {
+  if (watch_.on()) {
+    watch_.Trace(loan, now_ns);
+    watch_.AddLatency(loan.write ? IoType::kWrite : IoType::kRead, now_ns - loan.lent_ns);
+  }
   if (attention_) Attend();
+}
+
+void BlockChannel::CountTimedOut(uint64_t count) { AddRelaxed(counters_.timed_out, count); }
+
+void BlockChannel::SetTimeout(IoTimeout timeout, DeviceRegistry& devices, Loop& home) {
+  timeout_watch_.reset();
+  if (timeout.after_ns == 0) return;
+  timeout_watch_ = std::make_unique<IoTimeoutWatch>(*this, timeout, devices, home);
 }
 
 bool BlockChannel::Stop(IoRequest& request) {
   switch (request.place_) {
+    case IoRequest::Place::kPaced:
+      rate_gate_->Leave(request);
+      Complete(request, IoStatus::kAborted);
+      return true;
     case IoRequest::Place::kHeld:
       held_.Remove(request);
       Complete(request, IoStatus::kAborted);
@@ -325,6 +380,7 @@ void BlockChannel::StartAbort(IoRequest& abort) {
 }
 
 void BlockChannel::AbortAll() {
+  while (paced() > 0) Stop(*rate_gate_->Front());
   while (IoRequest* request = held_.Front()) Stop(*request);
   IoRequest* next = nullptr;
   for (IoRequest* request = in_flight_.Front(); request != nullptr; request = next) {
@@ -375,16 +431,7 @@ void BlockChannel::Attend() {
 void BlockChannel::ReleaseHeld() {
   RequestList released;
   released.TakeAll(held_);
-  while (IoRequest* request = released.PopFront()) {
-    // The device may have changed meanwhile.
-    if (const IoStatus status = Check(*request); status != IoStatus::kSuccess) {
-      Complete(*request, status);
-    } else if (resetting_ || (range_locked_ && MustHold(*request))) {
-      held_.PushBack(*request);
-    } else {
-      Start(*request);
-    }
-  }
+  while (IoRequest* request = released.PopFront()) Continue(*request);
 }
 
 void BlockChannel::LockRange(uint64_t lba, uint64_t blocks) {
@@ -412,6 +459,18 @@ bool BlockChannel::HasOverlapInFlight() const {
   return false;
 }
 
+void BlockChannel::Limit(RateBuckets* buckets) {
+  if (buckets != nullptr && rate_gate_ != nullptr) return rate_gate_->Use(*buckets);
+  if (buckets != nullptr) {
+    rate_gate_ = std::make_unique<RateGate>(*this, *buckets);
+    return;
+  }
+  const std::unique_ptr<RateGate> gate = std::move(rate_gate_);
+  if (gate != nullptr) gate->Open();
+}
+
+size_t BlockChannel::paced() const { return rate_gate_ == nullptr ? 0 : rate_gate_->waiting(); }
+
 void BlockChannel::Resize(uint64_t blocks) {
   blocks_ = blocks;
   UpdatePlain();
@@ -420,12 +479,14 @@ void BlockChannel::Resize(uint64_t blocks) {
 void BlockChannel::StartRemoving() {
   removing_ = true;
   UpdatePlain();
+  if (rate_gate_ != nullptr) rate_gate_->Open();  // They are told that the device is gone.
   while (IoRequest* request = held_.PopFront()) Complete(*request, IoStatus::kGone);
+  OnRemoving();
   if (!in_flight_.empty()) reactor_.ArmTimerIn(removal_timer_, kRemovalPatienceNs);
 }
 
 bool BlockChannel::IsDrained() const {
-  return in_flight_.empty() && held_.empty() && ended_.empty() && loans_ == 0;
+  return in_flight_.empty() && held_.empty() && paced() == 0 && ended_.empty() && loans_ == 0;
 }
 
 void BlockChannel::AwaitDrain(std::coroutine_handle<> waiter) {

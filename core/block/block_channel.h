@@ -6,6 +6,8 @@
 #include <memory>
 
 #include "core/block/io_request.h"
+#include "core/block/io_timeout.h"
+#include "core/block/io_watch.h"
 #include "core/reactors.h"
 
 namespace pollux {
@@ -13,6 +15,8 @@ namespace pollux {
 class BlockDevice;
 class CompareAndWriter;
 class IoSplitter;
+class RateGate;
+struct RateBuckets;
 
 // What a channel counts. One writer, its reactor; readers load relaxed and add up.
 struct IoCounters {
@@ -26,6 +30,7 @@ struct IoCounters {
   PerType read, write,
       unmap;  // Write zeroes and compare-and-write count as write; compare as read.
   std::array<std::atomic<uint64_t>, kIoStatusCount> errors{};  // By IoStatus; [0] stays 0.
+  std::atomic<uint64_t> timed_out{0};  // Took longer than was set; see io_timeout.h.
 };
 
 // A device's own buffers, lent to somebody who reads from them or writes into them instead of
@@ -34,6 +39,7 @@ struct IoCounters {
 // a part in that: until data that is read was sent, or data to be written has come.
 struct Loan {
   bool write = false;  // The borrower writes: the data is on the device when it is given back.
+  IoSource source = IoSource::kOther;
   uint64_t lba = 0;
   uint64_t blocks = 0;
   iovec parts[4] = {};
@@ -68,10 +74,14 @@ class BlockChannel {
   uint32_t data_block_bytes() const { return data_block_bytes_; }  // See Geometry.
   uint64_t blocks() const { return blocks_; }
   // Requests whose OnComplete has not run. Parts do not count.
-  size_t in_flight() const { return in_flight_.size() + held_.size() + ended_count_; }
+  size_t in_flight() const { return in_flight_.size() + held_.size() + paced() + ended_count_; }
   size_t loans() const { return loans_; }
   const IoCounters& counters() const { return counters_; }
-  // Forgets the least and the greatest latency so far. On this channel's reactor, the one writer.
+  // What is kept beyond the counters. On this channel's reactor, like all that follows.
+  IoWatch& watch() { return watch_; }
+  // In place of the one that was set before.
+  void SetTimeout(IoTimeout timeout, DeviceRegistry& devices, Loop& home);
+  // Forgets the least and the greatest latency so far.
   void ResetExtremes() {
     for (IoCounters::PerType* type : {&counters_.read, &counters_.write, &counters_.unmap}) {
       type->latency_max_ns.store(0, std::memory_order_relaxed);
@@ -88,6 +98,8 @@ class BlockChannel {
   // Stops a request that DoSubmit was given: Complete(target, kAborted) from within, and true.
   // False when it can only end by itself; by default it can not be stopped.
   virtual bool TryAbort(IoRequest& target) { return static_cast<void>(target), false; }
+  // The device is going: a request that would not end by itself, or not soon, is ended here.
+  virtual void OnRemoving() {}
 
   void Complete(IoRequest& request, IoStatus status);
   // The one that executes a request: the pointer need not be kept beside it.
@@ -98,7 +110,9 @@ class BlockChannel {
   friend class CompareAndWriter;
   friend class DeviceRegistry;
   friend class IoSplitter;
+  friend class IoTimeoutWatch;
   friend class RangeLock;
+  friend class RateGate;
 
   // Finishes what has ended in this turn.
   class Finisher final : public Deferred {
@@ -131,6 +145,9 @@ class BlockChannel {
   bool IsPlain(const IoRequest& request) const;
   void UpdatePlain();
   void SubmitOther(IoRequest& request);
+  // Goes on with one that had to wait.
+  void Continue(IoRequest& request);
+  void Proceed(IoRequest& request);
   IoStatus Check(const IoRequest& request) const;
   IoStatus CheckData(const IoRequest& request) const;
   bool FitsWhole(const IoRequest& request) const;
@@ -143,7 +160,12 @@ class BlockChannel {
   void ReleaseHeld();
 
   void FinishEnded();
-  void Count(const IoRequest& request);
+  template <bool kWatched>
+  void FinishAll();
+  void CountTimedOut(uint64_t count);
+  template <bool kWatched>
+  inline void Count(const IoRequest& request);
+  void AfterReturn(const Loan& loan, uint64_t now_ns);
 
   bool Stop(IoRequest& request);  // Whether it ends with kAborted.
   void AbortAll();
@@ -155,11 +177,13 @@ class BlockChannel {
   void UnlockRange();
   bool HasOverlapInFlight() const;
 
-  // For DeviceRegistry.
+  // For DeviceRegistry. Null: as fast as it can.
+  void Limit(RateBuckets* buckets);
   void Resize(uint64_t blocks);
   void StartRemoving();
   bool IsDrained() const;
   void AwaitDrain(std::coroutine_handle<> waiter);
+  size_t paced() const;  // How many wait for the device's limits.
 
   BlockDevice& device_;
   Reactor& reactor_;
@@ -197,8 +221,11 @@ class BlockChannel {
   Finisher finisher_{*this};
   RemovalTimer removal_timer_{*this};
   std::coroutine_handle<> drain_waiter_;
+  std::unique_ptr<RateGate> rate_gate_;  // While the device has limits.
   std::unique_ptr<IoSplitter> splitter_;
   std::unique_ptr<CompareAndWriter> compare_and_writer_;
+  IoWatch watch_;
+  std::unique_ptr<IoTimeoutWatch> timeout_watch_;
   IoCounters counters_;
   // Where a type counts, or null.
   const std::array<IoCounters::PerType*, kIoTypeCount> counters_of_{

@@ -6,7 +6,10 @@
 
 #include "core/block/block_channel.h"
 #include "core/block/io_request.h"
+#include "core/block/rate_bucket.h"
+#include "core/block/rate_limits.h"
 #include "core/block/uuid.h"
+#include "core/histogram.h"
 #include "core/memory/reactor_buffers.h"
 #include "core/reactors.h"
 #include "core/status.h"
@@ -61,7 +64,15 @@ enum class ClaimType {
 };
 const char* ClaimTypeName(ClaimType type);
 
+// Where the latencies of a device's I/O fall; see latency_histogram.h.
+struct DeviceHistograms {
+  std::vector<std::unique_ptr<Histogram>> by_reactor;  // Empty while none are kept.
+  uint32_t types = 0;                                  // Bit by IoType.
+  uint64_t min_nsec = 0, max_nsec = 0;
+};
+
 class BlockDevice;
+class IoTraces;
 class RangeLock;
 
 // Somebody that has a device open: a LUN, a namespace, a stacked disk. Control loop only.
@@ -98,6 +109,8 @@ class BlockDevice {
   const Uuid& uuid() const { return uuid_; }
   const Limits& limits() const { return limits_; }
   State state() const { return state_; }
+  // Given at registration; no two devices of a process have the same.
+  uint32_t number() const { return number_; }
   bool read_only() const { return read_only_; }
   // A completed write may be lost at power failure until a flush completes.
   bool volatile_cache() const { return volatile_cache_; }
@@ -107,6 +120,7 @@ class BlockDevice {
   bool Supports(IoType type) const;
   const std::vector<std::string>& aliases() const { return aliases_; }  // The UUID's text first.
   int numa_node() const { return numa_node_; }
+  const RateLimits& rate_limits() const { return rate_limits_; }
 
   // The channel of a reactor; null unless the state is kReady or kRemoving. The pointer stays valid
   // until the user's OnDeviceRemoving has returned.
@@ -123,6 +137,8 @@ class BlockDevice {
   void ReleaseClaim(BlockUser& user);
   ClaimType claim() const { return claim_; }
   const std::vector<BlockUser*>& users() const { return users_; }
+
+  const DeviceHistograms& histograms() const { return histograms_; }
 
   // A JSON object with what only this kind of device has, as bdev_get_bdevs shows it.
   virtual std::string DriverSpecificJson() const { return "{}"; }
@@ -158,7 +174,12 @@ class BlockDevice {
   const Uuid uuid_;
   std::vector<std::string> aliases_;
   State state_ = State::kMade;
-  Turn resizing_;  // One resize at a time; a removal waits for it.
+  uint32_t number_ = 0;
+  IoTraces* traces_ = nullptr;  // From registration on.
+  Turn changing_;               // One change on all channels at a time; a removal waits for it.
+  RateLimits rate_limits_;
+  std::unique_ptr<RateBuckets> rate_buckets_;  // While there are limits.
+  DeviceHistograms histograms_;                // Outlive the channels.
   std::vector<std::unique_ptr<BlockChannel>> channels_;
   std::unique_ptr<RangeLock> range_lock_;  // While there are channels, where one is needed.
   std::vector<BlockUser*> users_;

@@ -59,6 +59,7 @@ void CompareAndWriter::RunStep(IoType type, std::span<const iovec> data) {
 void CompareAndWriter::OnStepEnded() {
   if (step_.status != IoStatus::kSuccess) {
     current_->miscompare_offset = step_.miscompare_offset;
+    current_->nvme_status = step_.nvme_status;
     return End(current_aborted_ ? IoStatus::kAborted : step_.status);
   }
   if (writing_) return End(IoStatus::kSuccess);

@@ -84,6 +84,9 @@ Task<Result<BlockDevice*>> DeviceRegistry::Register(std::unique_ptr<BlockDevice>
   by_name_.emplace(device.name(), &device);
   for (const std::string& alias : device.aliases()) by_name_.emplace(alias, &device);
   devices_.push_back(std::move(made));
+  device.number_ = next_number_++;
+  device.traces_ = &traces_;
+  traces_.Named(device.number_, device.name());
 
   if (Status status = co_await MakeChannels(device); !status.ok()) {
     co_await DestroyChannels(device);
@@ -125,6 +128,7 @@ Task<void> DeviceRegistry::DestroyChannels(BlockDevice& device) {
 std::unique_ptr<BlockDevice> DeviceRegistry::Forget(BlockDevice& device) {
   by_name_.erase(device.name());
   for (const std::string& alias : device.aliases()) by_name_.erase(alias);
+  traces_.Gone(device.number_);
   const auto place = std::find_if(devices_.begin(), devices_.end(),
                                   [&device](const auto& d) { return d.get() == &device; });
   std::unique_ptr<BlockDevice> forgotten = std::move(*place);
@@ -146,7 +150,7 @@ Task<Status> DeviceRegistry::Unregister(std::string name) {
     co_await RunOn(*reactor, refuse);
   }
   co_await LetUsersGo(*device);
-  { const Turn::Holder resized = co_await device->resizing_.Take(); }
+  { const Turn::Holder changed = co_await device->changing_.Take(); }
 
   Loop* const home = Loop::Current();
   for (auto& reactor : reactors_) {
@@ -195,7 +199,7 @@ Task<Status> DeviceRegistry::Resize(BlockDevice& device, uint64_t blocks) {
   if (device.state_ != BlockDevice::State::kReady) {
     co_return ErrorOfField(ENODEV, "name", device.name(), "it is being removed");
   }
-  const Turn::Holder resizing = co_await device.resizing_.Take();
+  const Turn::Holder changing = co_await device.changing_.Take();
   CO_RETURN_IF_ERROR(device.CheckResize(blocks));
   if (blocks == device.geometry_.blocks) co_return OkStatus();
   // Whoever sees the new size may use it at once, so channels know a larger one first.
@@ -214,6 +218,64 @@ Task<Status> DeviceRegistry::Resize(BlockDevice& device, uint64_t blocks) {
   const std::vector<Observer*> observers = observers_;
   for (Observer* observer : observers) observer->OnResized(device);
   co_return OkStatus();
+}
+
+Task<Status> DeviceRegistry::SetRateLimits(BlockDevice& device, RateLimits limits) {
+  if (device.state_ != BlockDevice::State::kReady) {
+    co_return ErrorOfField(ENODEV, "name", device.name(), "it is being removed");
+  }
+  const Turn::Holder changing = co_await device.changing_.Take();
+  if (device.state_ != BlockDevice::State::kReady) {
+    co_return ErrorOfField(ENODEV, "name", device.name(), "it was removed meanwhile");
+  }
+  // The channels use the old ones until each has been given the new.
+  std::unique_ptr<RateBuckets> buckets;
+  if (limits.any()) buckets = std::make_unique<RateBuckets>(limits);
+  for (auto& reactor : reactors_) {
+    auto limit = [&device, b = buckets.get(), r = reactor.get()] {
+      device.channel(r->index())->Limit(b);
+    };
+    co_await RunOn(*reactor, limit);
+  }
+  device.rate_limits_ = limits;
+  device.rate_buckets_ = std::move(buckets);
+  co_return OkStatus();
+}
+
+Task<void> DeviceRegistry::ForChannels(BlockDevice& device,
+                                       std::function<void(BlockChannel&)> step) {
+  for (auto& reactor : reactors_) {
+    auto here = [&step, channel = device.channel(reactor->index())] { step(*channel); };
+    co_await RunOn(*reactor, here);
+  }
+}
+
+Task<Status> DeviceRegistry::OnEachChannel(std::string name,
+                                           std::function<void(BlockChannel&)> step) {
+  ASSIGN_OR_CO_RETURN(BlockDevice * device, Find(name));
+  const Turn::Holder changing = co_await device->changing_.Take();
+  co_await ForChannels(*device, std::move(step));
+  co_return OkStatus();
+}
+
+Task<Status> DeviceRegistry::SetHistograms(std::string name, DeviceHistograms histograms) {
+  ASSIGN_OR_CO_RETURN(BlockDevice * device, Find(name));
+  CHECK(histograms.by_reactor.empty() || histograms.by_reactor.size() == reactors_.size());
+  const Turn::Holder changing = co_await device->changing_.Take();
+  const std::function<void(BlockChannel&)> set = [&histograms](BlockChannel& channel) {
+    if (histograms.by_reactor.empty()) return channel.watch().SetHistogram(nullptr, 0);
+    Histogram* const own = histograms.by_reactor[channel.reactor().index()].get();
+    channel.watch().SetHistogram(own, histograms.types);
+  };
+  co_await ForChannels(*device, set);
+  // Nobody adds to the old ones any more.
+  device->histograms_ = std::move(histograms);
+  co_return OkStatus();
+}
+
+void DeviceRegistry::OnTimedOut(const std::string& name) {
+  const std::vector<Observer*> observers = observers_;
+  for (Observer* observer : observers) observer->OnTimedOut(name);
 }
 
 }  // namespace pollux

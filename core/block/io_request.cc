@@ -26,4 +26,18 @@ const char* IoTypeName(IoType type) {
   return "unknown";
 }
 
+const char* IoSourceName(IoSource source) {
+  switch (source) {
+    case IoSource::kOther:
+      return "other";
+    case IoSource::kIscsi:
+      return "iscsi";
+    case IoSource::kNvmf:
+      return "nvmf";
+    case IoSource::kStacked:
+      return "stacked";
+  }
+  return "unknown";
+}
+
 }  // namespace pollux

@@ -26,6 +26,10 @@ enum class IoType : uint8_t {
 inline constexpr int kIoTypeCount = 9;
 const char* IoTypeName(IoType type);
 
+// Who submits a request, for the trace.
+enum class IoSource : uint8_t { kOther, kIscsi, kNvmf, kStacked };
+const char* IoSourceName(IoSource source);
+
 // One I/O. Embed it in the object that waits for it: from BlockChannel::Submit until OnComplete it
 // stays where it is, and so do its buffers. The caller sets the first part; nothing here allocates.
 class IoRequest {
@@ -38,8 +42,9 @@ class IoRequest {
   // For kWrite, kWriteZeroes, kUnmap, kCompareAndWrite: on stable media before it completes (Force
   // Unit Access).
   bool fua = false;
-  uint64_t lba = 0;     // First block.
-  uint64_t blocks = 0;  // Count. An I/O of no blocks succeeds.
+  IoSource source = IoSource::kOther;  // Set once, with the request.
+  uint64_t lba = 0;                    // First block.
+  uint64_t blocks = 0;                 // Count. An I/O of no blocks succeeds.
   // Scatter list: together exactly `blocks` times Geometry::data_block_bytes() for kRead, kWrite,
   // kCompare and kCompareAndWrite; empty otherwise. The array itself must live as long as the
   // request.
@@ -51,6 +56,7 @@ class IoRequest {
 
   // The outcome, valid in OnComplete.
   IoStatus status = IoStatus::kSuccess;
+  uint16_t nvme_status = 0;        // SCT << 8 | SC, with kNvmeFailure.
   uint64_t miscompare_offset = 0;  // In bytes from the start of the data, with kMiscompare.
 
   // Runs once per Submit, on the reactor of the channel, never from within Submit.
@@ -68,10 +74,12 @@ class IoRequest {
   friend class BlockChannel;
   friend class IoSplitter;
   friend class CompareAndWriter;
+  friend class RateGate;
 
   // Where it is while it is in flight.
   enum class Place : uint8_t {
     kNowhere,
+    kPaced,     // Not started: the device's limits hold it back; see rate_gate.h.
     kHeld,      // Not started: a reset or a compare-and-write is under way.
     kDevice,    // DoSubmit was called.
     kParts,     // Cut into parts; see io_splitter.h.

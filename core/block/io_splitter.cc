@@ -44,6 +44,7 @@ class IoSplitter::Part final : public IoRequest, public BufferPool::Waiter {
   void OnBuffer(std::byte* given) override {
     buffer = given;
     read_target.iov_base = given;
+    place_ = Place::kDevice;
     splitter->channel_.DoSubmit(*this);
   }
 
@@ -246,7 +247,10 @@ void IoSplitter::OnPartEnded(Part& part) {
     split.miscompare_offset =
         std::min(split.miscompare_offset, part.byte_offset + part.miscompare_offset);
   }
-  if (split.status == IoStatus::kSuccess) split.status = part.status;
+  if (split.status == IoStatus::kSuccess) {
+    split.status = part.status;
+    split.parent.nvme_status = part.nvme_status;
+  }
   if (split.status != IoStatus::kSuccess && split.line_node.linked()) parts_->line.Remove(split);
   --split.parts_under_way;
   std::byte* const buffer = std::exchange(part.buffer, nullptr);

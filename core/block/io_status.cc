@@ -32,6 +32,8 @@ const char* IoStatusName(IoStatus status) {
       return "no resources";
     case IoStatus::kInternalError:
       return "internal error";
+    case IoStatus::kNvmeFailure:
+      return "nvme failure";
   }
   return "unknown";
 }

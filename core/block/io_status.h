@@ -19,12 +19,16 @@ enum class IoStatus : uint8_t {
   kTimedOut,
   kNoResources,  // Memory or a queue was short; it may be tried again.
   kInternalError,
+  kNvmeFailure,  // As IoRequest::nvme_status says.
 };
-inline constexpr int kIoStatusCount = 13;
+inline constexpr int kIoStatusCount = 14;
 
 // "success", "medium error", ...
 const char* IoStatusName(IoStatus status);
 // The status of a positive errno of the kernel.
 IoStatus IoStatusOfErrno(int error_number);
+// What an NVMe status (SCT << 8 | SC, Base figures 94 to 99 and NVM figure 19) means for who does
+// not speak NVMe. Other bits of the status field do not matter.
+IoStatus IoStatusOfNvme(uint16_t status);
 
 }  // namespace pollux

@@ -4,10 +4,13 @@
 
 namespace pollux {
 
-void StoppableIo::Stop(BlockChannel& channel) {
-  if (abort_ != nullptr) return;
+bool StoppableIo::Stop(BlockChannel& channel) {
+  if (abort_ != nullptr) return abort_->stops;
   abort_ = new Abort(*this);
   channel.Submit(*abort_);
+  // Whether it can be stopped is decided within Submit, though it is told later.
+  abort_->stops = abort_->status == IoStatus::kSuccess;
+  return abort_->stops;
 }
 
 StoppableIo::Abort::Abort(StoppableIo& io) : io_(io) {

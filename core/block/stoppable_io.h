@@ -15,8 +15,8 @@ namespace pollux {
 class StoppableIo : public IoRequest {
  public:
   // While it is in flight on `channel`. It then ends with kAborted, or by itself when the device
-  // cannot stop it. Once at a time: more does nothing. Allocates, since it is rare.
-  void Stop(BlockChannel& channel);
+  // cannot stop it: false. Once at a time: more does nothing. Allocates, since it is rare.
+  bool Stop(BlockChannel& channel);
 
  protected:
   ~StoppableIo() = default;
@@ -32,6 +32,7 @@ class StoppableIo : public IoRequest {
     explicit Abort(StoppableIo& io);
     void OnComplete() override;
     bool io_ended = false;
+    bool stops = false;
 
    private:
     StoppableIo& io_;

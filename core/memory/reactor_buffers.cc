@@ -1,6 +1,7 @@
 #include "core/memory/reactor_buffers.h"
 
 #include "core/check.h"
+#include "core/memory/pool_bound.h"
 
 namespace pollux {
 
@@ -14,6 +15,7 @@ Result<std::unique_ptr<ReactorBuffers>> ReactorBuffers::Make(Memory& memory,
                                                              const std::string& consumer,
                                                              size_t reactors, Size size) {
   CHECK(reactors > 0 && size.count > 0 && size.buffer_bytes % 4096 == 0);
+  size.count = BoundedPool(size.count);
   const MemoryNeed need = Need(consumer, reactors, size);
   ASSIGN_OR_RETURN(std::byte * memory_of_all, memory.Allocate(need.consumer, need.bytes));
   auto buffers = std::make_unique<ReactorBuffers>();

@@ -3,8 +3,10 @@
 #include <liburing.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <utility>
 #include <vector>
@@ -43,6 +45,21 @@ int SetUp(const ReactorRing::Options& options, io_uring& ring) {
   return result;
 }
 
+// The kernel moves no more in one operation, and then says how much it was.
+unsigned LengthOf(const iovec& part) {
+  constexpr size_t kMax = 1 << 30;
+  return static_cast<unsigned>(std::min(part.iov_len, kMax));
+}
+
+// BLOCK_URING_CMD_DISCARD of linux/blkdev.h, which is younger than our headers: the range stands
+// where other commands have an address.
+void PrepareDiscard(io_uring_sqe& entry, int fd, uint64_t offset, uint64_t bytes) {
+  io_uring_prep_rw(IORING_OP_URING_CMD, &entry, fd, nullptr, 0, 0);
+  entry.cmd_op = _IO(0x12, 0);
+  entry.addr = offset;
+  entry.addr3 = bytes;
+}
+
 }  // namespace
 
 struct ReactorRing::Impl final : FdHandler {
@@ -52,7 +69,9 @@ struct ReactorRing::Impl final : FdHandler {
   }
 
   io_uring_sqe* NextEntry();
-  bool Queue(io_uring_sqe& entry, RingOperation& op);
+  bool Queue(io_uring_sqe& entry, RingOperation& op, RingFile file);
+  bool Queue(io_uring_sqe& entry, RingOperation& op) { return Queue(entry, op, entry.fd); }
+  int BufferOf(const iovec& part) const;
   void Submit();
   bool HasFinished() const;
   void Ring(bool when_finished);
@@ -63,7 +82,10 @@ struct ReactorRing::Impl final : FdHandler {
   bool ready = false;
   UniqueFd bell;  // An eventfd that the kernel rings while `armed`.
   bool armed = true;
-  bool submit_failed = false;  // So that it is logged once.
+  bool submit_failed = false;    // So that it is logged once.
+  std::vector<int> free_places;  // In the table of files.
+  std::array<iovec, kBuffersMax> buffers;
+  unsigned buffer_count = 0;
   size_t in_flight = 0;
   uint64_t submit_calls = 0;
   uint64_t harvest_calls = 0;
@@ -74,8 +96,9 @@ Result<std::unique_ptr<ReactorRing>> ReactorRing::Make(Loop& loop, const Options
   CHECK(Of(loop) == nullptr, "a loop has one ring");
   auto impl = std::make_unique<Impl>(loop);
   if (const int result = SetUp(options, impl->ring); result < 0) {
-    return ErrorOfErrno(
-        -result, absl::StrFormat("no io_uring for %s: %s", loop.name(), std::strerror(-result)));
+    const char* const hint = result == -ENOMEM ? ": RLIMIT_MEMLOCK is too low, or memory" : "";
+    return ErrorOfErrno(-result, absl::StrFormat("no io_uring for %s: %s%s", loop.name(),
+                                                 std::strerror(-result), hint));
   }
   impl->ready = true;
   impl->bell = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -85,6 +108,11 @@ Result<std::unique_ptr<ReactorRing>> ReactorRing::Make(Loop& loop, const Options
   if (const int result = io_uring_register_eventfd(&impl->ring, impl->bell.get()); result < 0) {
     return ErrorOfErrno(-result,
                         absl::StrFormat("io_uring takes no eventfd: %s", std::strerror(-result)));
+  }
+  // Each of these only spares the kernel work for each call or operation: older ones do without.
+  io_uring_register_ring_fd(&impl->ring);
+  if (options.file_table && io_uring_register_files_sparse(&impl->ring, kFilesMax) == 0) {
+    for (int place = kFilesMax; place-- > 0;) impl->free_places.push_back(place);
   }
   RETURN_IF_ERROR(loop.Watch(impl->bell.get(), EPOLLIN, *impl));
   impl->Ring(false);
@@ -113,6 +141,71 @@ ReactorRing* ReactorRing::Of(Loop& loop) {
   return nullptr;
 }
 
+bool ReactorRing::CanDiscard(int fd) {
+  io_uring ring;
+  if (io_uring_queue_init(1, &ring, 0) != 0) return false;
+  // Nothing is asked for, and refused as such (EINVAL) by kernels that understand it.
+  PrepareDiscard(*io_uring_get_sqe(&ring), fd, 0, 0);
+  io_uring_cqe* entry = nullptr;
+  const bool answered =
+      io_uring_submit_and_wait(&ring, 1) == 1 && io_uring_peek_cqe(&ring, &entry) == 0;
+  const bool can = answered && entry->res == -EINVAL;
+  io_uring_queue_exit(&ring);
+  return can;
+}
+
+RingFile ReactorRing::AddFile(int fd) {
+  Impl& impl = *impl_;
+  if (impl.free_places.empty()) return fd;
+  const int place = impl.free_places.back();
+  if (io_uring_register_files_update(&impl.ring, static_cast<unsigned>(place), &fd, 1) != 1) {
+    return fd;
+  }
+  impl.free_places.pop_back();
+  return {place, true};
+}
+
+void ReactorRing::RemoveFile(RingFile file) {
+  if (!file.in_table) return;
+  Impl& impl = *impl_;
+  const int none = -1;
+  const int removed =
+      io_uring_register_files_update(&impl.ring, static_cast<unsigned>(file.number), &none, 1);
+  CHECK(removed == 1, "the kernel keeps a file that it was told to forget");
+  impl.free_places.push_back(file.number);
+}
+
+Status ReactorRing::AddBuffers(std::byte* memory, size_t bytes) {
+  Impl& impl = *impl_;
+  const auto refused = [&](int error_number) {
+    return ErrorOfErrno(error_number,
+                        absl::StrFormat("%s: io_uring does not take %u bytes: %s", impl.loop.name(),
+                                        bytes, std::strerror(error_number)));
+  };
+  if (impl.buffer_count == kBuffersMax) return refused(ENOSPC);
+  if (impl.buffer_count == 0) {
+    const int result = io_uring_register_buffers_sparse(&impl.ring, kBuffersMax);
+    if (result < 0 && result != -EBUSY) return refused(-result);  // EBUSY: it was there.
+  }
+  const iovec buffer{memory, bytes};
+  const int result =
+      io_uring_register_buffers_update_tag(&impl.ring, impl.buffer_count, &buffer, nullptr, 1);
+  if (result < 0) return refused(-result);
+  impl.buffers[impl.buffer_count++] = buffer;
+  return OkStatus();
+}
+
+// Which of the buffers holds all of it, or -1.
+int ReactorRing::Impl::BufferOf(const iovec& part) const {
+  const auto begin = reinterpret_cast<uintptr_t>(part.iov_base);
+  for (unsigned i = 0; i < buffer_count; ++i) {
+    const uintptr_t offset = begin - reinterpret_cast<uintptr_t>(buffers[i].iov_base);
+    const size_t size = buffers[i].iov_len;
+    if (offset < size && part.iov_len <= size - offset) return static_cast<int>(i);
+  }
+  return -1;
+}
+
 io_uring_sqe* ReactorRing::Impl::NextEntry() {
   io_uring_sqe* entry = io_uring_get_sqe(&ring);
   if (entry != nullptr) return entry;
@@ -120,7 +213,8 @@ io_uring_sqe* ReactorRing::Impl::NextEntry() {
   return io_uring_get_sqe(&ring);
 }
 
-bool ReactorRing::Impl::Queue(io_uring_sqe& entry, RingOperation& op) {
+bool ReactorRing::Impl::Queue(io_uring_sqe& entry, RingOperation& op, RingFile file) {
+  if (file.in_table) entry.flags |= IOSQE_FIXED_FILE;
   io_uring_sqe_set_data(&entry, &op);
   ++in_flight;
   loop.AfterEndOfTurn(submit);
@@ -192,34 +286,59 @@ bool ReactorRing::MayBlock() {
   return !impl_->HasFinished() && io_uring_sq_ready(&impl_->ring) == 0;
 }
 
-bool ReactorRing::Readv(RingOperation& op, int fd, const iovec* parts, unsigned count,
+// One part goes without its list, which the kernel then need not fetch; and without pinning where
+// the ring has the memory already.
+bool ReactorRing::Readv(RingOperation& op, RingFile file, const iovec* parts, unsigned count,
                         uint64_t offset) {
   io_uring_sqe* entry = impl_->NextEntry();
   if (entry == nullptr) return false;
-  io_uring_prep_readv(entry, fd, parts, count, offset);
-  return impl_->Queue(*entry, op);
+  if (count != 1) {
+    io_uring_prep_readv(entry, file.number, parts, count, offset);
+  } else if (const int buffer = impl_->BufferOf(*parts); buffer >= 0) {
+    io_uring_prep_read_fixed(entry, file.number, parts->iov_base, LengthOf(*parts), offset, buffer);
+  } else {
+    io_uring_prep_read(entry, file.number, parts->iov_base, LengthOf(*parts), offset);
+  }
+  return impl_->Queue(*entry, op, file);
 }
 
-bool ReactorRing::Writev(RingOperation& op, int fd, const iovec* parts, unsigned count,
+bool ReactorRing::Writev(RingOperation& op, RingFile file, const iovec* parts, unsigned count,
                          uint64_t offset, bool dsync) {
   io_uring_sqe* entry = impl_->NextEntry();
   if (entry == nullptr) return false;
-  io_uring_prep_writev2(entry, fd, parts, count, offset, dsync ? RWF_DSYNC : 0);
-  return impl_->Queue(*entry, op);
+  if (count != 1) {
+    io_uring_prep_writev(entry, file.number, parts, count, offset);
+  } else if (const int buffer = impl_->BufferOf(*parts); buffer >= 0) {
+    io_uring_prep_write_fixed(entry, file.number, parts->iov_base, LengthOf(*parts), offset,
+                              buffer);
+  } else {
+    io_uring_prep_write(entry, file.number, parts->iov_base, LengthOf(*parts), offset);
+  }
+  if (dsync) entry->rw_flags = RWF_DSYNC;
+  return impl_->Queue(*entry, op, file);
 }
 
-bool ReactorRing::Fsync(RingOperation& op, int fd, bool data_only) {
+bool ReactorRing::Fsync(RingOperation& op, RingFile file, bool data_only) {
   io_uring_sqe* entry = impl_->NextEntry();
   if (entry == nullptr) return false;
-  io_uring_prep_fsync(entry, fd, data_only ? IORING_FSYNC_DATASYNC : 0u);
-  return impl_->Queue(*entry, op);
+  io_uring_prep_fsync(entry, file.number, data_only ? IORING_FSYNC_DATASYNC : 0u);
+  return impl_->Queue(*entry, op, file);
 }
 
-bool ReactorRing::Fallocate(RingOperation& op, int fd, int mode, uint64_t offset, uint64_t bytes) {
+bool ReactorRing::Fallocate(RingOperation& op, RingFile file, int mode, uint64_t offset,
+                            uint64_t bytes) {
   io_uring_sqe* entry = impl_->NextEntry();
   if (entry == nullptr) return false;
-  io_uring_prep_fallocate(entry, fd, mode, static_cast<off_t>(offset), static_cast<off_t>(bytes));
-  return impl_->Queue(*entry, op);
+  io_uring_prep_fallocate(entry, file.number, mode, static_cast<off_t>(offset),
+                          static_cast<off_t>(bytes));
+  return impl_->Queue(*entry, op, file);
+}
+
+bool ReactorRing::Discard(RingOperation& op, RingFile file, uint64_t offset, uint64_t bytes) {
+  io_uring_sqe* entry = impl_->NextEntry();
+  if (entry == nullptr) return false;
+  PrepareDiscard(*entry, file.number, offset, bytes);
+  return impl_->Queue(*entry, op, file);
 }
 
 bool ReactorRing::Receive(RingOperation& op, int fd, msghdr* message) {

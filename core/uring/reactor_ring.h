@@ -2,6 +2,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 
@@ -22,6 +23,15 @@ class RingOperation {
   ~RingOperation() = default;
 };
 
+// A file as operations name it: a descriptor, or a place in the ring's own table of files, which
+// spares the kernel counting a reference for each operation.
+struct RingFile {
+  RingFile(int descriptor) : number(descriptor) {}  // NOLINT: a descriptor is one.
+  RingFile(int place, bool table) : number(place), in_table(table) {}
+  int number;
+  bool in_table = false;
+};
+
 // The io_uring of one loop (SINGLE_ISSUER, DEFER_TASKRUN where the kernel has it): disks and
 // streams of the loop share it. What a turn queued is submitted in one system call at its end;
 // completions are polled, and ring the loop when it blocks. The one module that includes liburing.
@@ -30,20 +40,36 @@ class ReactorRing final : public Poller {
   struct Options {
     unsigned entries = 1024;
     bool defer_taskrun = true;  // Where the kernel has it. False: as on a kernel that has not.
+    bool file_table = true;     // The same for AddFile.
   };
   // Made and destroyed on the loop's thread, destroyed with nothing in flight; while it lives,
   // Of(loop) finds it, there. ENOSYS and EPERM where the kernel has no io_uring for us.
   static Result<std::unique_ptr<ReactorRing>> Make(Loop& loop, const Options& options);
   ~ReactorRing() override;
   static ReactorRing* Of(Loop& loop);
+  // Whether the kernel can discard blocks of an open block device by io_uring (Linux 6.12). Any
+  // thread; it asks through a ring of its own.
+  static bool CanDiscard(int fd);
+
+  // Enters the file in the ring's table, which keeps it open until RemoveFile. The descriptor as it
+  // is, where the table is full or the kernel has none.
+  static constexpr unsigned kFilesMax = 1024;
+  RingFile AddFile(int fd);
+  void RemoveFile(RingFile file);
+  // Pins the memory, so that operations of one part that lies in it need not do so each time. It
+  // stays mapped while the ring lives. ENOMEM where RLIMIT_MEMLOCK is in the way: nothing is lost.
+  static constexpr unsigned kBuffersMax = 16;
+  Status AddBuffers(std::byte* memory, size_t bytes);
 
   // Each queues one operation and returns false when the submission queue is full even after a
   // submit; nothing has happened then.
-  bool Readv(RingOperation& op, int fd, const iovec* parts, unsigned count, uint64_t offset);
-  bool Writev(RingOperation& op, int fd, const iovec* parts, unsigned count, uint64_t offset,
+  bool Readv(RingOperation& op, RingFile file, const iovec* parts, unsigned count, uint64_t offset);
+  bool Writev(RingOperation& op, RingFile file, const iovec* parts, unsigned count, uint64_t offset,
               bool dsync);
-  bool Fsync(RingOperation& op, int fd, bool data_only);
-  bool Fallocate(RingOperation& op, int fd, int mode, uint64_t offset, uint64_t bytes);
+  bool Fsync(RingOperation& op, RingFile file, bool data_only);
+  bool Fallocate(RingOperation& op, RingFile file, int mode, uint64_t offset, uint64_t bytes);
+  // Of a block device: the data need not be kept, and reads back as the device likes.
+  bool Discard(RingOperation& op, RingFile file, uint64_t offset, uint64_t bytes);
   // The message header and its parts stay until the turn has ended, the memory they point to until
   // OnRingDone. Send goes on by itself until all is sent or an error, or it is cancelled, stops it.
   bool Receive(RingOperation& op, int fd, msghdr* message);

@@ -7,10 +7,8 @@
 
 namespace pollux {
 
-// How a command's status (SCT << 8 | SC, Base figures 94 to 99 and NVM figure 19) is told to the
-// block layer. Other bits of the status field do not matter.
-IoStatus IoStatusOfNvme(uint16_t status);
-// The same for a command that the driver refused, with a negative errno.
+// How it is told to the block layer that the driver refused a command, with a negative errno. What
+// became of one that it took says IoStatusOfNvme().
 IoStatus IoStatusOfSubmission(int error);
 
 // Whether the same command may succeed when it is sent again: the controller does not say that it

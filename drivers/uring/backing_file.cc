@@ -6,10 +6,14 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
+
+#include "core/uring/reactor_ring.h"
 
 namespace pollux {
 namespace {
@@ -45,6 +49,17 @@ void ReadAlignment(BackingFile& file) {
   file.memory_alignment = file.sector_bytes;
 }
 
+// What the kernel says of a block device's queue, or of its disk's, where it is a partition.
+std::string QueueAttribute(dev_t device, const char* name) {
+  for (const char* up : {"", "/.."}) {
+    std::ifstream attribute(
+        absl::StrFormat("/sys/dev/block/%u:%u%s/queue/%s", major(device), minor(device), up, name));
+    std::string line;
+    if (std::getline(attribute, line)) return line;
+  }
+  return {};
+}
+
 Status ReadBlockDevice(BackingFile& file) {
   int sector = 0;
   unsigned physical = 0;
@@ -65,19 +80,33 @@ bool TryFallocate(const BackingFile& file, int mode) {
                    static_cast<off_t>(file.sector_bytes)) == 0;
 }
 
-void ProbeFallocate(BackingFile& file) {
-  if (file.is_block_device) {
-    // It refuses to look behind its end. The kernel writes zeroes itself where a device cannot.
-    file.can_zero = true;
-    file.can_punch = true;
-    return;
-  }
+void ProbeFile(BackingFile& file) {
   file.can_punch = TryFallocate(file, FALLOC_FL_PUNCH_HOLE);
   file.can_zero = TryFallocate(file, FALLOC_FL_ZERO_RANGE);
   if (file.can_zero) {
     // It may have set aside what we asked about.
     TryFallocate(file, FALLOC_FL_PUNCH_HOLE);
   }
+}
+
+// Holes of a block device are zeroes that the device makes, and may unmap for; where it makes none
+// it may still discard. Zeroes otherwise are written by the kernel.
+void ReadAbilities(BackingFile& file, dev_t device) {
+  const auto is_zero = [device](const char* name) {
+    const std::string value = QueueAttribute(device, name);
+    return value.empty() || value == "0";
+  };
+  file.can_zero = true;
+  file.can_punch = !is_zero("write_zeroes_max_bytes");
+  file.can_discard =
+      !file.can_punch && !is_zero("discard_max_bytes") && ReactorRing::CanDiscard(file.fd.get());
+}
+
+Result<UniqueFd> Reopen(const BackingFile& file, int flags) {
+  const std::string self = absl::StrFormat("/proc/self/fd/%d", file.fd.get());
+  UniqueFd fd(open(self.c_str(), flags | O_CLOEXEC));
+  if (!fd.valid()) return OpenError(file.path, errno);
+  return fd;
 }
 
 }  // namespace
@@ -126,15 +155,18 @@ Result<BackingFile> OpenBackingFile(const std::string& path, bool readonly, uint
     file.memory_alignment = 1;
     if (!file.is_block_device) file.sector_bytes = 512;
   }
-  if (!readonly) ProbeFallocate(file);
+  // What direct I/O writes to a regular file needs metadata of the file system besides.
+  const std::string cache = file.is_block_device ? QueueAttribute(info.st_rdev, "write_cache") : "";
+  file.volatile_cache = !file.direct || cache != "write through";
+  if (!readonly && file.is_block_device) ReadAbilities(file, info.st_rdev);
+  if (!readonly && !file.is_block_device) ProbeFile(file);
   return file;
 }
 
-Result<UniqueFd> ReopenForFlush(const BackingFile& file) {
-  const std::string self = absl::StrFormat("/proc/self/fd/%d", file.fd.get());
-  UniqueFd fd(open(self.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd.valid()) return OpenError(file.path, errno);
-  return fd;
+Result<UniqueFd> ReopenForIo(const BackingFile& file, bool readonly) {
+  return Reopen(file, (readonly ? O_RDONLY : O_RDWR) | (file.direct ? O_DIRECT : 0));
 }
+
+Result<UniqueFd> ReopenForFlush(const BackingFile& file) { return Reopen(file, O_RDONLY); }
 
 }  // namespace pollux

@@ -91,6 +91,7 @@ class FileChannel::FileIo final : public RingOperation, public BufferPool::Waite
   void FillBuffer();
   bool Send();
   void OnMoved(uint32_t bytes);
+  void EndCutShort();
   void OnFallocated();
 
   FileChannel& channel_;
@@ -157,12 +158,14 @@ class FileChannel::Retry final : public Deferred {
   FileChannel& channel_;
 };
 
-FileChannel::FileChannel(BlockDevice& device, Reactor& reactor, FileShared& shared,
-                         UniqueFd flush_fd, ReactorRing& ring, BufferPool& buffers)
+FileChannel::FileChannel(BlockDevice& device, Reactor& reactor, FileShared& shared, Files files,
+                         ReactorRing& ring, BufferPool& buffers)
     : BlockChannel(device, reactor),
       shared_(shared),
-      flush_fd_(std::move(flush_fd)),
+      files_(std::move(files)),
       ring_(ring),
+      io_file_(ring.AddFile(files_.io.get())),
+      flush_file_(ring.AddFile(files_.flush.get())),
       buffers_(buffers),
       unit_(block_bytes()),
       lists_(std::make_unique<Lists>()),
@@ -171,7 +174,11 @@ FileChannel::FileChannel(BlockDevice& device, Reactor& reactor, FileShared& shar
   static_assert(sizeof(FileIo) <= IoRequest::kDeviceAreaBytes);
 }
 
-FileChannel::~FileChannel() { reactor().CancelDeferred(*retry_); }
+FileChannel::~FileChannel() {
+  reactor().CancelDeferred(*retry_);
+  ring_.RemoveFile(io_file_);
+  ring_.RemoveFile(flush_file_);
+}
 
 void FileChannel::DoSubmit(IoRequest& request) {
   FileIo& io = *new (request.device_area) FileIo(*this, request);
@@ -231,28 +238,28 @@ bool FileChannel::FileIo::Send() {
 }
 
 bool FileChannel::FileIo::TrySend() {
-  const int fd = channel_.shared_.file.fd.get();
+  constexpr int kPunch = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE;
+  constexpr int kZero = FALLOC_FL_KEEP_SIZE | FALLOC_FL_ZERO_RANGE;
+  const RingFile file = channel_.io_file_;
   ReactorRing& ring = channel_.ring_;
   const iovec* parts = piece_.iov_len > 0 ? &piece_ : request_.data.data();
   const auto count = piece_.iov_len > 0 ? 1u : static_cast<unsigned>(request_.data.size());
   bool sent = false;
   switch (request_.type) {
     case IoType::kRead:
-      sent = ring.Readv(*this, fd, parts, count, FileOffset());
+      sent = ring.Readv(*this, file, parts, count, FileOffset());
       break;
     case IoType::kWrite:
-      sent = ring.Writev(*this, fd, parts, count, FileOffset(), request_.fua);
+      sent = ring.Writev(*this, file, parts, count, FileOffset(), request_.fua);
       break;
     case IoType::kUnmap:
-      sent = ring.Fallocate(*this, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, FileOffset(),
-                            TotalBytes());
+      sent = channel_.shared_.file.can_punch
+                 ? ring.Fallocate(*this, file, kPunch, FileOffset(), TotalBytes())
+                 : ring.Discard(*this, file, FileOffset(), TotalBytes());
       break;
     case IoType::kWriteZeroes:
-      sent = ring.Fallocate(
-          *this, fd,
-          FALLOC_FL_KEEP_SIZE |
-              (channel_.shared_.file.can_zero ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE),
-          FileOffset(), TotalBytes());
+      sent = ring.Fallocate(*this, file, channel_.shared_.file.can_zero ? kZero : kPunch,
+                            FileOffset(), TotalBytes());
       break;
     default:
       CHECK(false, "the block layer executes the rest");
@@ -273,13 +280,13 @@ void FileChannel::FileIo::OnRingDone(int32_t result, uint32_t) {
 
 void FileChannel::FileIo::OnMoved(uint32_t bytes) {
   const uint64_t total = TotalBytes();
-  if (bytes == 0 || bytes > total - done_) return End(IoStatus::kMediumError);  // The file ended.
+  if (bytes == 0 || bytes > total - done_) return EndCutShort();
   if (buffer_ != nullptr && IsRead()) Scatter(request_.data, done_, buffer_, bytes);
   done_ += bytes;
   if (done_ == total) return End(IoStatus::kSuccess);
   // Direct I/O stops within a sector only where the file ends.
   if (channel_.shared_.file.direct && bytes % channel_.shared_.file.sector_bytes != 0) {
-    return End(IoStatus::kMediumError);
+    return EndCutShort();
   }
   if (buffer_ != nullptr) {
     FillBuffer();
@@ -287,6 +294,16 @@ void FileChannel::FileIo::OnMoved(uint32_t bytes) {
     piece_ = RestOfSegment(request_.data, done_);
   }
   static_cast<void>(Send());
+}
+
+// The file ends where data was asked for. It may grow again, and is then read as before.
+void FileChannel::FileIo::EndCutShort() {
+  FileShared& shared = channel_.shared_;
+  if (!shared.cut_short.exchange(true)) {
+    LogError("bdev_uring", "%s has become shorter than its disk: it ends before byte %u",
+             Printable(shared.file.path), FileOffset() + 1);
+  }
+  End(IoStatus::kMediumError);
 }
 
 void FileChannel::FileIo::OnFallocated() {
@@ -333,7 +350,7 @@ bool FileChannel::Flusher::Continue() {
     while (FileIo* io = waiting_.PopFront()) io->End(failure);
     return true;
   }
-  if (!channel_.ring_.Fsync(*this, channel_.flush_fd_.get(), /*data_only=*/true)) {
+  if (!channel_.ring_.Fsync(*this, channel_.flush_file_, /*data_only=*/true)) {
     channel_.retry_->Arm();
     return false;
   }

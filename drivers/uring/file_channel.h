@@ -16,12 +16,18 @@ struct FileShared {
   // How the first failed flush ended. From then on no flush succeeds: the kernel reports the loss
   // of written data once, and what it lost stays lost.
   std::atomic<IoStatus> flush_failure{IoStatus::kSuccess};
+  // The file was found to end within the disk, and this was said. A rescan begins anew.
+  std::atomic<bool> cut_short{false};
 };
 
 // The I/O of one reactor on a file, through the reactor's ring.
 class FileChannel final : public BlockChannel {
  public:
-  FileChannel(BlockDevice& device, Reactor& reactor, FileShared& shared, UniqueFd flush_fd,
+  // The reactor's own descriptions of the file; see backing_file.h.
+  struct Files {
+    UniqueFd io, flush;
+  };
+  FileChannel(BlockDevice& device, Reactor& reactor, FileShared& shared, Files files,
               ReactorRing& ring, BufferPool& buffers);
   ~FileChannel() override;
 
@@ -37,8 +43,9 @@ class FileChannel final : public BlockChannel {
   bool TryAbort(IoRequest& target) override;
 
   FileShared& shared_;
-  const UniqueFd flush_fd_;
+  const Files files_;
   ReactorRing& ring_;
+  const RingFile io_file_, flush_file_;  // The same, in the ring's table.
   BufferPool& buffers_;
   const uint32_t unit_;  // Bytes per block.
   const std::unique_ptr<Lists> lists_;

@@ -41,7 +41,7 @@ class FileDisk final : public BlockDevice {
       : BlockDevice(options.name, ProductOf(options.kind), geometry, uuid), options_(options) {
     shared_.file = std::move(file);
     read_only_ = options.readonly;
-    volatile_cache_ = true;  // The page cache, or the device's.
+    volatile_cache_ = shared_.file.volatile_cache;
     buffers_ = &buffers;
     limits_.segments_max = kSegmentsMax;
     limits_.buffer_alignment = shared_.file.memory_alignment;
@@ -52,7 +52,8 @@ class FileDisk final : public BlockDevice {
   }
 
   // Fails when the size cannot be asked for, or is less than a block.
-  Result<uint64_t> ReadBlocks() const {
+  Result<uint64_t> ReadBlocks() {
+    shared_.cut_short = false;
     ASSIGN_OR_RETURN(const uint64_t bytes, SizeOfFile(shared_.file.fd.get()));
     const uint64_t blocks = bytes / geometry().block_bytes;
     if (blocks > 0) return blocks;
@@ -75,7 +76,7 @@ class FileDisk final : public BlockDevice {
  private:
   void UseFallocate() {
     const BackingFile& file = shared_.file;
-    if (file.can_punch) executes_.set(static_cast<size_t>(IoType::kUnmap));
+    if (file.can_punch || file.can_discard) executes_.set(static_cast<size_t>(IoType::kUnmap));
     if (file.can_punch || file.can_zero) executes_.set(static_cast<size_t>(IoType::kWriteZeroes));
     limits_.unmapped_reads_zero = file.can_punch;
     limits_.preferred_unmap_granularity_blocks =
@@ -85,8 +86,10 @@ class FileDisk final : public BlockDevice {
   Result<std::unique_ptr<BlockChannel>> MakeChannel(Reactor& reactor) override {
     ReactorRing* ring = ReactorRing::Of(reactor);
     if (ring == nullptr) return Unavailable("%s has no io_uring", reactor.name());
-    ASSIGN_OR_RETURN(UniqueFd flush_fd, ReopenForFlush(shared_.file));
-    return std::make_unique<FileChannel>(*this, reactor, shared_, std::move(flush_fd), *ring,
+    FileChannel::Files files;
+    ASSIGN_OR_RETURN(files.io, ReopenForIo(shared_.file, read_only_));
+    ASSIGN_OR_RETURN(files.flush, ReopenForFlush(shared_.file));
+    return std::make_unique<FileChannel>(*this, reactor, shared_, std::move(files), *ring,
                                          buffers_->of(reactor.index()));
   }
 

@@ -110,6 +110,7 @@ int Main(const std::vector<std::string>& arguments) {
   for (const int signal : {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1}) sigaddset(&handled, signal);
   pthread_sigmask(SIG_BLOCK, &handled, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // A file that may not grow is an error of the write, EFBIG.
   UniqueFd signals(signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK));
   Result<std::unique_ptr<Waiter>> waiter = MakeEpollWaiter();
   if (!signals.valid() || !waiter.ok()) {

@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "core/log.h"
+#include "core/memory/pool_bound.h"
 #include "core/run_on.h"
 #include "targets/iscsi/names.h"
 #include "targets/iscsi/options.h"
@@ -37,7 +38,8 @@ Task<Status> IscsiTarget::Impl::Start(Options wanted) {
   CO_RETURN_IF_ERROR(Validate(wanted));
   options = std::move(wanted);
   const size_t reactors = env.reactors.size();
-  const PoolSizes sizes = PoolSizesOf(options, reactors);
+  PoolSizes sizes = PoolSizesOf(options, reactors);
+  sizes.unsolicited_buffers = BoundedPool(sizes.unsolicited_buffers);
   // What was left to us is shown as what it has become.
   options.data_out_pool_size = static_cast<uint32_t>(sizes.data_buffers * reactors);
   options.immediate_data_pool_size = static_cast<uint32_t>(sizes.unsolicited_buffers * reactors);

@@ -124,7 +124,7 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   // `io` is filled in. Its outcome is in io.status.
   void Submit(Step next);
   struct Io final : StoppableIo {
-    explicit Io(Execution& execution) : owner(execution) {}
+    explicit Io(Execution& execution) : owner(execution) { source = IoSource::kNvmf; }
     void OnComplete() override {
       if (Ended()) owner.OnIoEnded();
     }
@@ -136,7 +136,7 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   // A request without data.
   void SubmitRange(IoType type, uint64_t lba, uint64_t blocks, Step next);
   std::array<iovec, 2> parts{};  // Of the I/O under way, or of the data.
-  Loan loan;
+  Loan loan{.source = IoSource::kNvmf};
   void ReturnLoan() {
     channel().Return(loan);  // Which empties it.
   }

@@ -66,8 +66,8 @@ uint16_t CheckWritable(Execution& e) {
   return e.facts().IsWritable() ? kSuccess : kNamespaceWriteProtected | kDnrBit;
 }
 
-uint16_t StatusOfIo(IoStatus status, bool write) {
-  switch (status) {
+uint16_t StatusOfIo(const IoRequest& io, bool write) {
+  switch (io.status) {
     case IoStatus::kSuccess:
       return kSuccess;
     case IoStatus::kOutOfRange:  // The disk shrank after the command was checked.
@@ -88,6 +88,9 @@ uint16_t StatusOfIo(IoStatus status, bool write) {
     case IoStatus::kTimedOut:  // The host tries these again.
     case IoStatus::kNoResources:
       return kCommandInterrupted;
+    case IoStatus::kNvmeFailure:
+      if (io.nvme_status != kSuccess) return io.nvme_status;
+      break;
     case IoStatus::kInvalidRequest:
     case IoStatus::kInternalError:
       break;

@@ -39,6 +39,6 @@ bool UseNamespace(Execution& e, uint32_t nsid);
 uint16_t CheckWritable(Execution& e);
 
 // How an I/O ended, in the words of NVMe.
-uint16_t StatusOfIo(IoStatus status, bool write);
+uint16_t StatusOfIo(const IoRequest& io, bool write);
 
 }  // namespace pollux::nvmf

@@ -73,7 +73,7 @@ uint16_t CheckRanges(Execution& e) {
 void CopyBurst(Execution& e);
 
 void OnWritten(Execution& e) {
-  if (e.io.status != IoStatus::kSuccess) return Fail(e, StatusOfIo(e.io.status, /*write=*/true));
+  if (e.io.status != IoStatus::kSuccess) return Fail(e, StatusOfIo(e.io, /*write=*/true));
   Execution::Transfer& transfer = e.transfer;
   transfer.lba += transfer.burst_blocks;
   transfer.item_blocks += transfer.burst_blocks;
@@ -108,7 +108,7 @@ uint16_t CheckCopied(Execution& e) {
 }
 
 void OnRead(Execution& e) {
-  if (e.io.status != IoStatus::kSuccess) return Fail(e, StatusOfIo(e.io.status, /*write=*/false));
+  if (e.io.status != IoStatus::kSuccess) return Fail(e, StatusOfIo(e.io, /*write=*/false));
   if (const uint16_t status = CheckCopied(e)) return Fail(e, status);
   e.SubmitBuffer(IoType::kWrite, e.transfer.lba, e.transfer.burst_blocks, OnWritten, kListBytes);
 }

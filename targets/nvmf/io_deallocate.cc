@@ -12,7 +12,7 @@ namespace {
 
 constexpr uint64_t kPageBytes = 4096;  // CAP.MPSMIN, the unit of WZSL.
 
-void OnDone(Execution& e) { e.End(StatusOfIo(e.io.status, /*write=*/true)); }
+void OnDone(Execution& e) { e.End(StatusOfIo(e.io, /*write=*/true)); }
 
 void FlushNamespace(Execution& e, Execution::Step next) {
   if (e.facts().flush) return e.SubmitRange(IoType::kFlush, 0, 0, next);

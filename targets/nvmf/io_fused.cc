@@ -23,8 +23,8 @@ bool SameRange(const nvme::SubmissionEntry& a, const nvme::SubmissionEntry& b) {
 void OnPairDone(Execution& first) {
   const IoStatus status = first.io.status;
   if (status == IoStatus::kSuccess) return first.EndPair(kSuccess, kSuccess);
-  if (status == IoStatus::kMiscompare) return first.End(StatusOfIo(status, /*write=*/false));
-  first.EndPair(kAbortedFailedFused, StatusOfIo(status, /*write=*/true));
+  if (status == IoStatus::kMiscompare) return first.End(StatusOfIo(first.io, /*write=*/false));
+  first.EndPair(kAbortedFailedFused, StatusOfIo(first.io, /*write=*/true));
 }
 
 void SubmitPair(Execution& first) {

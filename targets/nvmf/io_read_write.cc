@@ -22,7 +22,7 @@ bool TryLend(Execution& e, bool write) {
 void ReadBurst(Execution& e);
 
 void OnReadIntoBuffer(Execution& e) {
-  if (e.io.status != IoStatus::kSuccess) return e.End(StatusOfIo(e.io.status, /*write=*/false));
+  if (e.io.status != IoStatus::kSuccess) return e.End(StatusOfIo(e.io, /*write=*/false));
   if (const uint16_t status = CheckBurst(e)) return e.End(status);
   const uint32_t offset = e.transfer.offset;
   Advance(e);
@@ -40,7 +40,7 @@ void ReadBurst(Execution& e) { e.TakeBuffer(BytesLeft(e), ReadIntoBuffer); }
 void WriteBurst(Execution& e);
 
 void OnWritten(Execution& e) {
-  if (e.io.status != IoStatus::kSuccess) return e.End(StatusOfIo(e.io.status, /*write=*/true));
+  if (e.io.status != IoStatus::kSuccess) return e.End(StatusOfIo(e.io, /*write=*/true));
   Advance(e);
   if (e.transfer.blocks == 0) return e.EndSuccess();
   WriteBurst(e);

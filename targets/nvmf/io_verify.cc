@@ -12,7 +12,7 @@ namespace {
 void FetchBurst(Execution& e);
 
 void OnCompared(Execution& e) {
-  if (e.io.status != IoStatus::kSuccess) return e.End(StatusOfIo(e.io.status, /*write=*/false));
+  if (e.io.status != IoStatus::kSuccess) return e.End(StatusOfIo(e.io, /*write=*/false));
   Advance(e);
   if (e.transfer.blocks == 0) return e.EndSuccess();
   FetchBurst(e);
@@ -33,7 +33,7 @@ void FetchBurst(Execution& e) {
 void VerifyBurst(Execution& e);
 
 void OnVerified(Execution& e) {
-  if (e.io.status != IoStatus::kSuccess) return e.End(StatusOfIo(e.io.status, /*write=*/false));
+  if (e.io.status != IoStatus::kSuccess) return e.End(StatusOfIo(e.io, /*write=*/false));
   if (const uint16_t status = CheckBurst(e)) return e.End(status);
   Advance(e);
   if (e.transfer.blocks == 0) return e.EndSuccess();

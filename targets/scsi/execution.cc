@@ -163,6 +163,7 @@ void Execution::EndWithSense(const Sense& sense) {
 
 void Execution::EndWithIo(IoStatus status, bool write) {
   command_.data_bytes = transfer.offset;
+  if (status == IoStatus::kNvmeFailure) status = IoStatusOfNvme(io.nvme_status);
   if (status == IoStatus::kNoResources) {
     command_.status = ScsiStatus::kBusy;
     return Upcall(Todo::kStatus);

@@ -86,7 +86,7 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   // `io` is filled in but for the data. Its outcome is in io.status.
   void Submit(Step next);
   struct Io final : StoppableIo {
-    explicit Io(Execution& execution) : owner(execution) {}
+    explicit Io(Execution& execution) : owner(execution) { source = IoSource::kIscsi; }
     void OnComplete() override {
       if (Ended()) owner.OnIoEnded();
     }
@@ -98,7 +98,7 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   // A command without data.
   void SubmitRange(IoType type, uint64_t lba, uint64_t blocks, Step next);
   std::array<iovec, Command::kPartsMax> parts{};  // Of the upcall or the I/O under way.
-  Loan loan;
+  Loan loan{.source = IoSource::kIscsi};
   void ReturnLoan();
 
   // --- Parameter data and lists.

@@ -87,6 +87,7 @@ Sense SenseOfIo(IoStatus status, bool write) {
     case IoStatus::kSuccess:
     case IoStatus::kInvalidRequest:
     case IoStatus::kInternalError:
+    case IoStatus::kNvmeFailure:  // See Execution::EndWithIo().
       break;
   }
   return {SenseKey::kHardwareError, AdditionalSense::kInternalTargetFailure};

@@ -228,6 +228,17 @@ def remove_everything(client):
         client.iscsi_delete_portal_group(group["tag"])
     for group in client.iscsi_get_initiator_groups():
         client.iscsi_delete_initiator_group(group["tag"])
+    stacked = {
+        "bdev_passthru_create": lambda params: ("bdev_passthru_delete", {"name": params["name"]}),
+        "bdev_delay_create": lambda params: ("bdev_delay_delete", {"name": params["name"]}),
+        "bdev_error_create": lambda params: ("bdev_error_delete", {"name": f"EE_{params['base_name']}"}),
+        "bdev_split_create": lambda params: ("bdev_split_delete", {"base_bdev": params["base_bdev"]}),
+        "bdev_raid_create": lambda params: ("bdev_raid_delete", {"name": params["name"]}),
+    }
+    # Also those that wait for their base.
+    for call in reversed(client.framework_get_config("bdev")):
+        if call["method"] in stacked:
+            client.call(*stacked[call["method"]](call["params"]))
     kinds = {"Malloc disk": "malloc", "Null disk": "null", "AIO disk": "aio", "URING bdev": "uring"}
     for bdev in client.bdev_get_bdevs():
         client.call(f"bdev_{kinds[bdev['product_name']]}_delete", {"name": bdev["name"]})

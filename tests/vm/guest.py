@@ -69,8 +69,9 @@ class Nvme:
 class Guest:
     """`iommu`: an Intel one, with interrupt remapping. `hugepages`: of 2 MiB, reserved at boot.
     `host_root`: the host's file system, read-only, at /host. `spare_drives`: sizes of drives spare0,
-    spare1, ... for devices that the monitor adds. `forward`: which port of 127.0.0.1 of the host reaches
-    which port of the guest: {40001: 4420}."""
+    spare1, ... for devices that the monitor adds. `disks`: virtio disks as QEMU names them, such as
+    "nbd+unix:///?socket=PATH"; their serial numbers are disk0, disk1, ... `forward`: which port of
+    127.0.0.1 of the host reaches which port of the guest: {40001: 4420}."""
 
     def __init__(
         self,
@@ -82,6 +83,7 @@ class Guest:
         host_root=False,
         nvme=(),
         spare_drives=(),
+        disks=(),
         forward=None,
     ):
         self._memory_mib = memory_mib
@@ -91,6 +93,7 @@ class Guest:
         self._host_root = host_root
         self._nvme = list(nvme)
         self._spare_drives = list(spare_drives)
+        self._disks = list(disks)
         self._forward = dict(forward or {})
         self._monitor = None
         self._directory = None
@@ -206,6 +209,14 @@ class Guest:
             arguments += self._drive(f"spare{number}", size)
         return arguments
 
+    def _others(self):
+        arguments = []
+        for number, disk in enumerate(self._disks):
+            name = f"disk{number}"
+            arguments += ["-drive", f"file={disk},if=none,id={name},format=raw,cache=none,discard=unmap"]
+            arguments += ["-device", f"virtio-blk-pci,drive={name},serial={name}"]
+        return arguments
+
     def _qemu(self):
         parameters = KERNEL_PARAMETERS
         network = "user,id=net" + "".join(
@@ -241,6 +252,7 @@ class Guest:
             *("-mon", "monitor,mode=readline"),
             *host_root,
             *self._ssds(),
+            *self._others(),
         ]
 
     def _line(self, timeout, what):

@@ -1,16 +1,26 @@
 // N I/Os of 4 KiB at depth 128 on one reactor, through the block layer:
 //
-//   pollux_block_bench null|memory read|write|lend N
+//   pollux_block_bench null|memory|passthru read|write|lend N [limits] [histogram] [timeout]
+//   [trace]
 //
+// passthru is a pass-through disk on the null disk.
+//
+// The words after N switch on what can be switched on: limits that are never reached, and what is
+// watched.
 // To be run under callgrind by instructions_per_io, or by hand for time.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "core/block/device_registry.h"
+#include "core/block/latency_histogram.h"
 #include "drivers/memory/memory_disk.h"
 #include "drivers/null/null_disk.h"
+#include "drivers/stacked/passthru_disk.h"
+#include "drivers/stacked/stacked_disks.h"
 
 namespace pollux {
 namespace {
@@ -76,14 +86,15 @@ class Io final : public IoRequest {
 
 Result<std::unique_ptr<BlockDevice>> MakeDisk(const std::string& kind, RegionRegistry& regions,
                                               Accel& accel) {
-  if (kind == "null") {
+  if (kind != "memory") {
     return MakeNullDisk({.name = "disk", .block_size = kBlockBytes, .num_blocks = kBlocks});
   }
   return MakeMemoryDisk({.name = "disk", .block_size = kBlockBytes, .num_blocks = kBlocks}, regions,
                         accel);
 }
 
-int Main(const std::string& kind, const std::string& type, uint64_t count) {
+int Main(const std::string& kind, const std::string& type, uint64_t count,
+         const std::set<std::string>& with) {
   const RealClock clock;
   auto reactors = *Reactors::MakeStill({.cores = {0}}, clock);
   Loop control({.name = "control"}, clock, *MakeEpollWaiter());
@@ -105,6 +116,32 @@ int Main(const std::string& kind, const std::string& type, uint64_t count) {
   };
 
   BlockDevice* disk = *run(devices.Register(*MakeDisk(kind, regions, accel)));
+  StackedDisks stacks(devices);
+  if (kind == "passthru") {
+    StackedDisks::Stack stack{
+        .name = "stacked",
+        .title = "a stacked disk",
+        .bases = {"disk"},
+        .make = [](const std::vector<BlockDevice*>& bases)
+            -> Result<std::vector<std::unique_ptr<StackedDisk>>> {
+          std::vector<std::unique_ptr<StackedDisk>> disks;
+          disks.push_back(*MakePassthruDisk({.name = "stacked", .uuid = ""}, *bases.front()));
+          return disks;
+        }};
+    CHECK(run(stacks.Create(std::move(stack))).ok());
+    disk = *devices.Find("stacked");
+  }
+  if (with.contains("limits")) {
+    constexpr uint64_t kFarAway = 1'000'000'000'000;
+    CHECK(run(devices.SetRateLimits(*disk, {.rw_ios = kFarAway, .rw_bytes = kFarAway})).ok());
+  }
+  if (with.contains("histogram")) {
+    CHECK(run(EnableLatencyHistogram(devices, "disk", {})).ok());
+  }
+  if (with.contains("timeout")) {
+    CHECK(run(SetIoTimeout(devices, "disk", {.after_ns = 30 * kNsPerSecond})).ok());
+  }
+  if (with.contains("trace")) run(devices.traces().Keep(1024));
   Load load{.channel = disk->channel(0)};
   load.type = type == "write" ? IoType::kWrite : IoType::kRead;
   const uint64_t begin = clock.NowNs();
@@ -120,9 +157,12 @@ int Main(const std::string& kind, const std::string& type, uint64_t count) {
 }  // namespace pollux
 
 int main(int argc, char** argv) {
-  if (argc != 4) {
-    fprintf(stderr, "usage: %s null|memory read|write|lend N\n", argv[0]);
+  if (argc < 4) {
+    fprintf(
+        stderr,
+        "usage: %s null|memory|passthru read|write|lend N [limits] [histogram] [timeout] [trace]\n",
+        argv[0]);
     return 2;
   }
-  return pollux::Main(argv[1], argv[2], strtoull(argv[3], nullptr, 10));
+  return pollux::Main(argv[1], argv[2], strtoull(argv[3], nullptr, 10), {argv + 4, argv + argc});
 }

@@ -299,5 +299,22 @@ TEST_F(EmulatedCompareTest, AbortingLeavesTheLineForBuffers) {
   EXPECT_EQ(buffers_->of(0).available(), 2u);
 }
 
+TEST_F(EmulatedCompareTest, WhatHadToWaitForABufferIsAbortedWhereItIsNow) {
+  auto& channel = MakeWithBuffers(false);
+  TestIo io(IoType::kCompare, 0, 100, 100 * 512), abort(IoType::kAbort, 0, 0);
+  FillEqual(io);
+  channel.Submit(io);
+  channel.End();
+  world_.Turns(2);
+  ASSERT_EQ(channel.pending.size(), 2u);  // One of which came to its buffer just now.
+  abort.abort_target = &io;
+  channel.Submit(abort);
+  EXPECT_TRUE(channel.pending.empty());
+  world_.Turns(3);
+  EXPECT_EQ(io.calls, 1);
+  EXPECT_EQ(io.status, IoStatus::kAborted);
+  EXPECT_EQ(buffers_->of(0).available(), 2u);
+}
+
 }  // namespace
 }  // namespace pollux

@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <condition_variable>
+#include <cstring>
 #include <functional>
 #include <mutex>
 #include <string>
@@ -104,6 +106,108 @@ TEST_P(ReactorRingTest, AnErrorIsTheSystemCallsErrno) {
   ASSERT_TRUE(ring_->Readv(read, /*fd=*/-1, &part, 1, 0));
   RunUntil([&] { return read.calls == 1; });
   EXPECT_EQ(read.result, -EBADF);
+}
+
+TEST_P(ReactorRingTest, AFileInTheTableStaysOpenUntilItIsRemoved) {
+  Write("hello");
+  const RingFile file = ring_->AddFile(file_.get());
+  ASSERT_TRUE(file.in_table);
+  std::string room(5, '\0'), half(2, '\0');
+  const iovec parts[] = {{room.data(), room.size()}, {half.data(), half.size()}};
+  Recorder write, sync, read, both, late;
+  const int inode_only = file_.get();
+  file_.Reset();
+  EXPECT_EQ(fcntl(inode_only, F_GETFD), -1);
+  ASSERT_TRUE(ring_->Readv(read, file, parts, 1, 0));
+  RunUntil([&] { return read.calls == 1; });
+  EXPECT_EQ(room, "hello");
+  ASSERT_TRUE(ring_->Writev(write, file, parts, 1, 1, /*dsync=*/true));
+  RunUntil([&] { return write.calls == 1; });
+  EXPECT_EQ(write.result, 5);
+  ASSERT_TRUE(ring_->Fsync(sync, file, /*data_only=*/true));
+  ASSERT_TRUE(ring_->Readv(both, file, parts, 2, 0));
+  RunUntil([&] { return sync.calls + both.calls == 2; });
+  EXPECT_EQ(sync.result, 0);
+  EXPECT_EQ(both.result, 6);
+  EXPECT_EQ(room, "hhell");
+  ring_->RemoveFile(file);
+  ASSERT_TRUE(ring_->Readv(late, file, parts, 1, 0));
+  RunUntil([&] { return late.calls == 1; });
+  EXPECT_EQ(late.result, -EBADF);
+}
+
+TEST_P(ReactorRingTest, AFullTableLeavesDescriptorsAsTheyAre) {
+  std::vector<RingFile> files;
+  for (unsigned i = 0; i < ReactorRing::kFilesMax; ++i) {
+    files.push_back(ring_->AddFile(file_.get()));
+    ASSERT_TRUE(files.back().in_table) << i;
+  }
+  const RingFile one_more = ring_->AddFile(file_.get());
+  EXPECT_FALSE(one_more.in_table);
+  EXPECT_EQ(one_more.number, file_.get());
+  ring_->RemoveFile(one_more);  // Nothing happens.
+  ring_->RemoveFile(files[7]);
+  const RingFile again = ring_->AddFile(file_.get());
+  EXPECT_TRUE(again.in_table);
+  EXPECT_EQ(again.number, files[7].number);
+}
+
+TEST_P(ReactorRingTest, ANumberThatIsNoDescriptorIsNotEntered) {
+  const RingFile file = ring_->AddFile(12345);
+  EXPECT_FALSE(file.in_table);
+  EXPECT_TRUE(ring_->AddFile(file_.get()).in_table);
+}
+
+// Memory that nobody may touch is still reached through the pages that the ring holds: so one sees
+// that it holds them.
+TEST_P(ReactorRingTest, MemoryThatItWasGivenIsNotMappedAgain) {
+  constexpr size_t kPage = 4096;
+  auto* const memory = static_cast<std::byte*>(
+      mmap(nullptr, 3 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(memory, MAP_FAILED);
+  memset(memory, 'a', 3 * kPage);
+  ASSERT_TRUE(ring_->AddBuffers(memory, 2 * kPage).ok());
+  mprotect(memory, 3 * kPage, PROT_NONE);
+  const iovec within{memory + kPage, kPage}, across{memory + kPage, kPage + 1},
+      behind{memory + 2 * kPage, kPage}, before{memory - 1, 1};
+  Recorder write, read, refused[3];
+  ASSERT_TRUE(ring_->Writev(write, file_.get(), &within, 1, 0, /*dsync=*/true));
+  RunUntil([&] { return write.calls == 1; });
+  EXPECT_EQ(write.result, static_cast<int>(kPage));
+  EXPECT_EQ(FileText(), std::string(64, 'a'));
+  ASSERT_EQ(pwrite(file_.get(), "b", 1, 0), 1);
+  ASSERT_TRUE(ring_->Readv(read, file_.get(), &within, 1, 0));
+  ASSERT_TRUE(ring_->Readv(refused[0], file_.get(), &behind, 1, 0));
+  ASSERT_TRUE(ring_->Readv(refused[1], file_.get(), &before, 1, 0));
+  ASSERT_TRUE(ring_->Writev(refused[2], file_.get(), &across, 1, 0, false));
+  RunUntil([&] { return ring_->in_flight() == 0; });
+  EXPECT_EQ(read.result, static_cast<int>(kPage));
+  for (const Recorder& io : refused) EXPECT_EQ(io.result, -EFAULT);
+  mprotect(memory, 3 * kPage, PROT_READ | PROT_WRITE);
+  EXPECT_EQ(memory[kPage], std::byte{'b'});
+  EXPECT_EQ(memory[0], std::byte{'a'});
+  ring_.reset();
+  munmap(memory, 3 * kPage);
+}
+
+TEST_P(ReactorRingTest, BuffersItCannotTakeAreRefused) {
+  alignas(4096) static std::byte memory[4096];
+  EXPECT_EQ(ErrnoOf(ring_->AddBuffers(nullptr, 4096)), EFAULT);
+  for (unsigned i = 0; i < ReactorRing::kBuffersMax; ++i) {
+    EXPECT_TRUE(ring_->AddBuffers(memory, sizeof(memory)).ok());
+  }
+  EXPECT_EQ(ErrnoOf(ring_->AddBuffers(memory, sizeof(memory))), ENOSPC);
+}
+
+TEST_P(ReactorRingTest, AFileIsNoBlockDeviceToDiscardFrom) {
+  EXPECT_FALSE(ReactorRing::CanDiscard(file_.get()));
+  EXPECT_FALSE(ReactorRing::CanDiscard(-1));
+  Write("data");
+  Recorder discard;
+  ASSERT_TRUE(ring_->Discard(discard, file_.get(), 0, 4));
+  RunUntil([&] { return discard.calls == 1; });
+  EXPECT_EQ(discard.result, -EOPNOTSUPP);
+  EXPECT_EQ(FileText(), "data");
 }
 
 TEST_P(ReactorRingTest, OneFailureDoesNotHoldUpWhatWasQueuedWithIt) {

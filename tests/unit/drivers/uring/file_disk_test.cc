@@ -174,6 +174,8 @@ TEST_F(FileDiskTest, AFileCutShortUnderUsIsAMediumError) {
     skewed.segments = {{skewed.buffer.data() + 1, 10240}};
     skewed.data = skewed.segments;
     EXPECT_EQ(Do(disk, skewed), IoStatus::kMediumError);
+    ASSERT_EQ(truncate(folder->path("disk").c_str(), kMib), 0);  // Somebody mends it.
+    for (TestIo* io : {&across, &behind, &skewed}) EXPECT_EQ(Do(disk, *io), IoStatus::kSuccess);
     ASSERT_TRUE(world_.Run(world_.devices.Unregister("Aio0")).ok());
   }
 }
@@ -347,6 +349,32 @@ TEST_F(FileDiskOnLoopTest, ABlockDeviceUnmapsAndZeroes) {
     EXPECT_EQ(std::count(read.buffer.begin(), read.buffer.end(), std::byte{0}), 48 * 512);
   }
   ASSERT_TRUE(world_.Run(world_.devices.Unregister("Aio0")).ok());
+}
+
+TEST_F(FileDiskOnLoopTest, ABlockDevicesCacheIsReportedAsItIs) {
+  MAKE_LOOP_OR_SKIP();
+  for (const bool is_volatile : {false, true}) {
+    ASSERT_TRUE(loop_->SetQueue("write_cache", is_volatile ? "write back" : "write through"));
+    EXPECT_EQ(Make(Options(loop_->path()))->volatile_cache(), is_volatile);
+    ASSERT_TRUE(world_.Run(world_.devices.Unregister("Aio0")).ok());
+  }
+}
+
+TEST_F(FileDiskOnLoopTest, TheRingDiscards) {
+  MAKE_LOOP_OR_SKIP();
+  if (!ReactorRing::CanDiscard(loop_->fd())) GTEST_SKIP() << "not before Linux 6.12";
+  const std::vector<char> data(64 << 10, 'x');
+  ASSERT_EQ(pwrite(loop_->fd(), data.data(), data.size(), 0), static_cast<ssize_t>(data.size()));
+  ASSERT_EQ(fdatasync(loop_->fd()), 0);
+  const uint64_t before = AllocatedBytes(small_.path("backing"));
+  struct Discard final : RingOperation {
+    void OnRingDone(int32_t r, uint32_t) override { result = r; }
+    int result = 1;
+  } discard;
+  world_.On(0, [&] { ASSERT_TRUE(rings_[0]->Discard(discard, loop_->fd(), 4096, 32 << 10)); });
+  world_.Until([&] { return discard.result != 1; });
+  EXPECT_EQ(discard.result, 0);
+  EXPECT_EQ(AllocatedBytes(small_.path("backing")), before - (32 << 10));
 }
 
 TEST_F(FileDiskOnLoopTest, AMediumThatCannotBeReadIsAMediumError) {

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <string>
 
 #include "core/unique_fd.h"
@@ -77,6 +78,10 @@ class LoopDevice {
   bool ok() const { return device_.valid(); }
   const std::string& path() const { return path_; }
   int fd() const { return device_.get(); }  // Buffered.
+  bool SetQueue(const std::string& attribute, const std::string& value) const {
+    std::ofstream file("/sys/block/" + path_.substr(5) + "/queue/" + attribute);
+    return static_cast<bool>(file << value << std::flush);
+  }
 
  private:
   UniqueFd device_;

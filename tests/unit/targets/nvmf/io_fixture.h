@@ -43,6 +43,7 @@ class OddDisk final : public BlockDevice {
   bool holds = false;  // I/O waits for ReleaseHeld().
   bool aborts = true;  // What is held can be aborted.
   IoStatus fails = IoStatus::kSuccess;
+  uint16_t nvme_status = 0;       // With which it fails.
   uint64_t bad_lba = UINT64_MAX;  // Reading or writing it is a medium error.
   std::vector<std::byte> data;
   std::vector<IoRequest*> held;

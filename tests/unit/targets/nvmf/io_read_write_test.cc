@@ -201,6 +201,16 @@ TEST_F(IoReadWriteTest, StatusesOfTheDiskAreMapped) {
   EXPECT_EQ(Counted().failed(), 24u);
 }
 
+TEST_F(IoReadWriteTest, AnNvmeStatusOfTheDiskReachesTheHostAsItIs) {
+  OddDisk& disk = AddOddDisk();
+  disk.fails = IoStatus::kNvmeFailure;
+  disk.nvme_status = 0x282;  // End-to-end Guard Check Error
+  EXPECT_ENDED_WITH(Read(0, 1), 0x282);
+  EXPECT_ENDED_WITH(Write(0, 1, 1), 0x282);
+  disk.nvme_status = 0;  // That would be success.
+  EXPECT_ENDED_WITH(Read(0, 1), kInternalError);
+}
+
 TEST_F(IoReadWriteTest, InterleavedMetadataIsPartOfTheData) {
   AddOddDisk(1, {.block_bytes = 512, .metadata_bytes = 8});
   EXPECT_ENDED_WITH(Write(3, 4, 9), kSuccess);

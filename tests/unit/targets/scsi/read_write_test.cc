@@ -112,6 +112,19 @@ TEST_F(ReadWriteTest, EachFailureHasItsSense) {
   EXPECT_EQ(Run(Cdb10(0x28, 0, 1)).status, ScsiStatus::kBusy);
 }
 
+TEST_F(ReadWriteTest, AnNvmeStatusHasTheSenseOfWhatItMeans) {
+  TestDisk& disk = SetUp0();
+  disk.fails = IoStatus::kNvmeFailure;
+  disk.nvme_status = 0x282;  // End-to-end Guard Check Error
+  EXPECT_EQ(SenseOf(Run(Cdb10(0x28, 0, 1))), (SenseCode{0x3, 0x11, 0x00}));
+  disk.nvme_status = 0x081;  // Capacity Exceeded
+  EXPECT_EQ(SenseOf(Run(Cdb10(0x2a, 0, 1), 0, Bytes(512))), (SenseCode{0x7, 0x27, 0x07}));
+  disk.nvme_status = 0x082;  // Namespace Not Ready
+  EXPECT_EQ(Run(Cdb10(0x28, 0, 1)).status, ScsiStatus::kBusy);
+  disk.nvme_status = 0x000;  // That would be success.
+  EXPECT_EQ(SenseOf(Run(Cdb10(0x28, 0, 1))), (SenseCode{0x4, 0x44, 0x00}));
+}
+
 TEST_F(ReadWriteTest, MediumErrorNamesTheBlockAndWhatIsGoodComes) {
   TestDisk& disk = SetUp0();
   Fill(disk);

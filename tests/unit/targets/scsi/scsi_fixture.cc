@@ -40,6 +40,7 @@ class TestDisk::Channel final : public BlockChannel {
 
  private:
   IoStatus Try(IoRequest& request) {
+    request.nvme_status = disk_.nvme_status;
     if (disk_.fails != IoStatus::kSuccess) return disk_.fails;
     const bool moves = request.type == IoType::kRead || request.type == IoType::kWrite;
     if (moves && disk_.bad_lba >= request.lba && disk_.bad_lba < request.lba + request.blocks) {

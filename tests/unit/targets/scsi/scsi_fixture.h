@@ -54,6 +54,7 @@ class TestDisk final : public BlockDevice {
   bool lends;
   bool holds = false;  // I/O waits for ReleaseHeld.
   IoStatus fails = IoStatus::kSuccess;
+  uint16_t nvme_status = 0;       // With which it fails.
   uint64_t bad_lba = UINT64_MAX;  // Reading or writing it is a medium error.
   std::vector<std::byte> data;
   std::vector<IoRequest*> held;
