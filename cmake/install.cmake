@@ -69,4 +69,5 @@ pollux_driver(ioat PolluxIoat
   FOLDERS core core/memory core/spec core/vfio_user drivers/pci drivers/ioat)
 
 install(TARGETS polluxd pollux pollux-identify pollux-perf pollux-ioat-perf pollux-accel-perf
+        pollux-bdev-perf
         RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})

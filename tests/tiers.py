@@ -27,7 +27,7 @@ JOB_BYTES = 1500 << 20
 # What tests from outside run.
 PROGRAMS = (
     *("polluxd", "pollux", "pollux-identify"),
-    *("pollux-perf", "pollux-ioat-perf", "pollux-accel-perf"),
+    *("pollux-perf", "pollux-ioat-perf", "pollux-accel-perf", "pollux-bdev-perf"),
     *("hello_nvme", "hello_nvme_cc", "pollux-nvme-model"),
     *("hello_ioat", "hello_ioat_cc", "pollux-ioat-model"),
 )

@@ -10,7 +10,10 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("POLLUX_BUILD") or ROOT / "build").resolve()
-PROGRAMS = ("polluxd", "pollux", "pollux-identify", "pollux-perf", "pollux-ioat-perf")
+PROGRAMS = (
+    *("polluxd", "pollux", "pollux-identify"),
+    *("pollux-perf", "pollux-ioat-perf", "pollux-accel-perf", "pollux-bdev-perf"),
+)
 STRICT = ["-Wall", "-Wextra", "-pedantic", "-Werror"]
 
 DRIVERS = {"nvme": "PolluxNvme", "ioat": "PolluxIoat"}
