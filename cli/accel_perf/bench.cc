@@ -7,11 +7,11 @@
 #include <vector>
 
 #include "cli/accel_perf/worker.h"
-#include "cli/tool/loop_task.h"
 #include "cli/tool/pass.h"
 #include "cli/tool/ticks.h"
 #include "core/accel/accel.h"
 #include "core/clock.h"
+#include "core/loop_task.h"
 #include "core/memory/region_registry.h"
 #include "core/reactors.h"
 #include "core/run_on.h"

@@ -7,11 +7,11 @@
 
 #include "cli/bdev_perf/disks.h"
 #include "cli/bdev_perf/worker.h"
-#include "cli/tool/loop_task.h"
 #include "cli/tool/pass.h"
 #include "cli/tool/ticks.h"
 #include "cli/workload/io_range.h"
 #include "core/clock.h"
+#include "core/loop_task.h"
 #include "core/run_on.h"
 
 namespace pollux::cli {

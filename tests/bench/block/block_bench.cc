@@ -13,10 +13,12 @@
 #include <cstring>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/block/device_registry.h"
 #include "core/block/latency_histogram.h"
+#include "core/loop_task.h"
 #include "drivers/memory/memory_disk.h"
 #include "drivers/null/null_disk.h"
 #include "drivers/stacked/passthru_disk.h"
@@ -101,19 +103,11 @@ int Main(const std::string& kind, const std::string& type, uint64_t count,
   RegionRegistry regions;
   Accel accel(*reactors);
   DeviceRegistry devices(*reactors);
-  const auto run = [&](auto task) {
-    struct Starter final : Message {
-      explicit Starter(decltype(task)& t) : started(t) {}
-      void Run() override { started.Start(); }
-      decltype(task)& started;
-    } starter(task);
-    control.Post(starter);
-    do {
-      control.RunTurn();
-      (*reactors)[0].RunTurn();
-    } while (!task.done());
-    return task.TakeResult();
+  const auto turn = [&] {
+    control.RunTurn();
+    (*reactors)[0].RunTurn();
   };
+  const auto run = [&](auto task) { return RunByTurns(control, std::move(task), turn); };
 
   BlockDevice* disk = *run(devices.Register(*MakeDisk(kind, regions, accel)));
   StackedDisks stacks(devices);

@@ -7,9 +7,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "core/check.h"
+#include "core/loop_task.h"
 #include "core/memory/paged_memory.h"
 #include "drivers/nvme/host.h"
 #include "drivers/nvme_disk/nvme_controllers.h"
@@ -86,14 +88,7 @@ struct World {
   }
   template <typename T>
   T Run(Task<T> task) {
-    struct Begin final : Message {
-      explicit Begin(Task<T>& t) : begun(t) {}
-      void Run() override { begun.Start(); }
-      Task<T>& begun;
-    } begin(task);
-    control.Post(begin);
-    while (!task.done()) Turn();
-    return task.TakeResult();
+    return RunByTurns(control, std::move(task), [this] { Turn(); });
   }
 };
 

@@ -14,9 +14,11 @@
 #include <cstring>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/block/device_registry.h"
+#include "core/loop_task.h"
 #include "core/uring/reactor_ring.h"
 #include "drivers/uring/file_disk.h"
 
@@ -105,19 +107,11 @@ int Main(const std::vector<std::string>& words) {
   PlainMemory memory;
   auto ring = *ReactorRing::Make(reactor, {.file_table = how != "plain"});
   auto bounce = *MakeFileDiskBuffers(memory, 1);
-  const auto run = [&](auto task) {
-    struct Starter final : Message {
-      explicit Starter(decltype(task)& t) : started(t) {}
-      void Run() override { started.Start(); }
-      decltype(task)& started;
-    } starter(task);
-    control.Post(starter);
-    do {
-      control.RunTurn();
-      reactor.RunTurn();
-    } while (!task.done());
-    return task.TakeResult();
+  const auto turn = [&] {
+    control.RunTurn();
+    reactor.RunTurn();
   };
+  const auto run = [&](auto task) { return RunByTurns(control, std::move(task), turn); };
 
   auto made = MakeFileDisk({.name = "disk", .filename = words[0]}, *bounce);
   CHECK(made.ok(), "the file is no disk");

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "cli/tool/loop_task.h"
+#include "core/loop_task.h"
 
 namespace pollux::cli {
 namespace {

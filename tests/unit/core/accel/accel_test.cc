@@ -5,11 +5,13 @@
 #include <deque>
 #include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/accel/crc32c.h"
 #include "core/accel/error_module.h"
 #include "core/clock.h"
+#include "core/loop_task.h"
 
 namespace pollux {
 namespace {
@@ -99,15 +101,7 @@ class AccelTest : public testing::Test {
   }
   template <typename T>
   T Run(Task<T> task) {
-    struct Starter final : Message {
-      explicit Starter(Task<T>& t) : task(t) {}
-      void Run() override { task.Start(); }
-      Task<T>& task;
-    } starter(task);
-    control_.Post(starter);
-    do Turn();
-    while (!task.done());
-    return task.TakeResult();
+    return RunByTurns(control_, std::move(task), [this] { Turn(); });
   }
   // Submits on a reactor, without a turn.
   bool Submit(AccelOperation& operation, size_t reactor = 0) {

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "core/block/range_lock.h"
+#include "core/loop_task.h"
 #include "tests/unit/block_world.h"
 #include "tests/unit/core/block/manual_disk.h"
 
@@ -290,10 +291,8 @@ TEST(CompareAndWriteThreadsTest, LosesNoStep) {
   const RealClock clock;
   auto reactors = *Reactors::Start({.cores = {0, 0, 0}}, clock);
   Loop control({.name = "control"}, clock, *MakeEpollWaiter());
-  control.StartThread();
   DeviceRegistry devices(*reactors);
   std::atomic<int> running{static_cast<int>(kReactors)};
-  std::atomic<bool> done{false};
   std::atomic<uint64_t> torn{0}, counted{0};
 
   auto body = [&]() -> Task<void> {
@@ -317,18 +316,8 @@ TEST(CompareAndWriteThreadsTest, LosesNoStep) {
     counted = number;
     const Status removed = co_await devices.Unregister("disk");
     CHECK(removed.ok());
-    done = true;
   };
-  struct Starter final : Message {
-    explicit Starter(Task<void>& t) : task(t) {}
-    void Run() override { task.Start(); }
-    Task<void>& task;
-  };
-  Task<void> task = body();
-  Starter starter(task);
-  control.Post(starter);
-  while (!done.load()) std::this_thread::yield();
-  control.StopThread();
+  RunOnLoop(control, body());
   reactors->Stop();
   EXPECT_EQ(torn.load(), 0u);
   EXPECT_EQ(counted.load(), kReactors * kRounds);

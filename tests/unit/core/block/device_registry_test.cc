@@ -4,6 +4,7 @@
 
 #include <atomic>
 
+#include "core/loop_task.h"
 #include "tests/unit/block_world.h"
 #include "tests/unit/core/block/manual_disk.h"
 
@@ -288,9 +289,7 @@ TEST(DeviceRegistryThreadsTest, RemovalUnderLoadLosesNoRequest) {
   const RealClock clock;
   auto reactors = *Reactors::Start({.cores = {0, 0, 0}}, clock);
   Loop control({.name = "control"}, clock, *MakeEpollWaiter());
-  control.StartThread();
   DeviceRegistry devices(*reactors);
-  std::atomic<bool> done{false};
 
   auto body = [&]() -> Task<void> {
     for (int round = 0; round < 30; ++round) {
@@ -316,18 +315,8 @@ TEST(DeviceRegistryThreadsTest, RemovalUnderLoadLosesNoRequest) {
       CHECK(removed.ok());
       CHECK(running.load() == 0, "a request was lost");
     }
-    done = true;
   };
-  struct Starter final : Message {
-    explicit Starter(Task<void>& t) : task(t) {}
-    void Run() override { task.Start(); }
-    Task<void>& task;
-  };
-  Task<void> task = body();
-  Starter starter(task);
-  control.Post(starter);
-  while (!done.load()) std::this_thread::yield();
-  control.StopThread();
+  RunOnLoop(control, body());
   reactors->Stop();
 }
 

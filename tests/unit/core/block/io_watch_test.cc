@@ -2,9 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include <thread>
-
 #include "core/block/latency_histogram.h"
+#include "core/loop_task.h"
 #include "core/run_on.h"
 #include "tests/unit/block_world.h"
 #include "tests/unit/core/block/manual_disk.h"
@@ -51,9 +50,8 @@ TEST(IoWatchThreadsTest, IsSwitchedAndReadWhileIoRuns) {
   const RealClock clock;
   auto reactors = *Reactors::Start({.cores = {0, 0}}, clock);
   Loop control({.name = "control"}, clock, *MakeEpollWaiter());
-  control.StartThread();
   DeviceRegistry devices(*reactors);
-  std::atomic<bool> ending{false}, done{false};
+  std::atomic<bool> ending{false};
   std::atomic<int> running{static_cast<int>(kReactors)};
   uint64_t counted = 0, traced = 0;
 
@@ -103,18 +101,8 @@ TEST(IoWatchThreadsTest, IsSwitchedAndReadWhileIoRuns) {
     while (running.load() > 0) co_await Sleep(kNsPerMs);
     const Status removed = co_await devices.Unregister("disk");
     CHECK(removed.ok());
-    done = true;
   };
-  struct Starter final : Message {
-    explicit Starter(Task<void>& t) : task(t) {}
-    void Run() override { task.Start(); }
-    Task<void>& task;
-  };
-  Task<void> task = body();
-  Starter starter(task);
-  control.Post(starter);
-  while (!done.load()) std::this_thread::yield();
-  control.StopThread();
+  RunOnLoop(control, body());
   EXPECT_GT(counted, 0u);
   EXPECT_GT(traced, 0u);
 }

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <random>
 
+#include "core/loop_task.h"
 #include "core/uring/reactor_ring.h"
 #include "tests/unit/block_world.h"
 #include "tests/unit/drivers/uring/scratch.h"
@@ -547,7 +548,6 @@ TEST(FileDiskThreadsTest, ReactorsWorkOnOneFileUntilItGoes) {
   PlainMemory memory;
   auto buffers = *MakeFileDiskBuffers(memory, 2);
   std::unique_ptr<ReactorRing> rings[2];
-  std::atomic<bool> done{false};
   bool has_rings = true;
 
   auto body = [&]() -> Task<void> {
@@ -583,19 +583,8 @@ TEST(FileDiskThreadsTest, ReactorsWorkOnOneFileUntilItGoes) {
       auto destroy = [&rings, r = reactor.get()] { rings[r->index()].reset(); };
       co_await RunOn(*reactor, destroy);
     }
-    done = true;
   };
-  struct Starter final : Message {
-    explicit Starter(Task<void>& t) : task(t) {}
-    void Run() override { task.Start(); }
-    Task<void>& task;
-  };
-  Task<void> task = body();
-  Starter starter(task);
-  control.StartThread();
-  control.Post(starter);
-  while (!done.load()) std::this_thread::yield();
-  control.StopThread();
+  RunOnLoop(control, body());
   reactors->Stop();
   if (!has_rings) GTEST_SKIP() << "no io_uring here";
 }
