@@ -1,7 +1,6 @@
 #include "rpc/json_rpc_server.h"
 
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <iterator>
@@ -15,22 +14,10 @@
 #include "core/task_group.h"
 #include "rpc/error_map.h"
 #include "rpc/json_rpc_connection.h"
+#include "rpc/unix_caller.h"
 
 namespace pollux::rpc {
 namespace {
-
-// Who is at the other end of a Unix socket. Only our user and root may be.
-Result<std::string> UnixCaller(int fd) {
-  ucred peer{};
-  socklen_t length = sizeof(peer);
-  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) {
-    return PermissionDenied("the caller's user cannot be told: %s", strerror(errno));
-  }
-  if (peer.uid != 0 && peer.uid != geteuid()) {
-    return PermissionDenied("uid %d may not call: only uid %d and root may", peer.uid, geteuid());
-  }
-  return absl::StrFormat("uid %d pid %d (unix)", peer.uid, peer.pid);
-}
 
 // A caller who may not call learns why, if its socket takes the line.
 void Refuse(int fd, const Status& why, LogLimiter& log) {
@@ -119,14 +106,25 @@ JsonRpcServer::JsonRpcServer(Loop& loop, Dispatcher& dispatcher)
 JsonRpcServer::~JsonRpcServer() = default;
 
 Status JsonRpcServer::ListenUnix(const std::vector<std::string>& paths) {
+  RETURN_IF_ERROR(BindUnix(paths));
+  return ListenBound();
+}
+
+Status JsonRpcServer::BindUnix(const std::vector<std::string>& paths) {
   std::vector<std::unique_ptr<Impl::Door>> doors;
   for (const std::string& path : paths) {
     doors.push_back(std::make_unique<Impl::Door>(*impl_, /*unix_socket=*/true));
     Impl::Door& door = *doors.back();
     ASSIGN_OR_RETURN(door.listener, Listener::BoundUnix(impl_->loop, path, door));
   }
-  for (const auto& door : doors) RETURN_IF_ERROR(door->listener->Listen());
   std::move(doors.begin(), doors.end(), std::back_inserter(impl_->doors));
+  return OkStatus();
+}
+
+Status JsonRpcServer::ListenBound() {
+  for (const auto& door : impl_->doors) {
+    if (!door->listener->listening()) RETURN_IF_ERROR(door->listener->Listen());
+  }
   return OkStatus();
 }
 

@@ -29,6 +29,11 @@ class JsonRpcServer {
   // Mode 0600; the peer's credentials must be our user's or root's. On all paths or on none: nobody
   // is served on one as long as another can be refused.
   Status ListenUnix(const std::vector<std::string>& paths);
+  // The same in two steps, for who has other sockets to get in between: makes the paths ours, and
+  // who connects is refused;
+  Status BindUnix(const std::vector<std::string>& paths);
+  // takes connections on all of them.
+  Status ListenBound();
   // Loopback addresses only. Port 0: the kernel chooses.
   Result<SocketAddress> ListenTcp(const SocketAddress& address);
 

@@ -36,6 +36,7 @@ class Listener final : public FdHandler {
   static Result<std::unique_ptr<Listener>> BoundUnix(Loop& loop, const std::string& path,
                                                      Owner& owner);
   Status Listen();
+  bool listening() const { return watched_; }
   ~Listener();
 
   // With the port that the kernel chose where 0 was asked for.
