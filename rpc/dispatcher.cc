@@ -114,6 +114,9 @@ Task<Result<std::unique_ptr<Message>>> Dispatcher::CallInTurn(const Method& meth
   {
     Turn::Holder held = co_await turn_.Take();
     caller.turn = &held;
+    if (caller.gone != nullptr && *caller.gone) {
+      co_return Cancelled("the caller gave up before its turn came: nothing was changed");
+    }
     if (keeper != nullptr) {
       CO_RETURN_IF_ERROR(CheckState(method));
       std::unique_ptr<Message> done;

@@ -2,6 +2,7 @@
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/message.h>
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -32,6 +33,9 @@ struct Caller {
   // The turn that the call has. A handler that waits for the outside gives it back meanwhile, and
   // takes it again before it changes something. Null for a read, and where somebody else has it.
   Turn::Holder* turn = nullptr;
+  // Turns true when nobody waits for the answer any more. A change that has not begun then never
+  // does; one that has begun goes to its end. Null: that cannot be told.
+  const std::atomic<bool>* gone = nullptr;
 };
 
 // A method as the descriptors define it.

@@ -167,6 +167,21 @@ TEST_F(DispatcherTest, DoesNotCommitWhatFailed) {
   EXPECT_FALSE(dispatcher_.turn().taken());
 }
 
+TEST_F(DispatcherTest, AChangeThatNobodyWaitsForDoesNotBegin) {
+  std::atomic<bool> gone{false};
+  auto first = Call("create", R"({"name":"a"})", {.name = "me", .gone = &gone});
+  auto second = Call("create", R"({"name":"b"})", {.name = "me", .gone = &gone});
+  first.Start();
+  second.Start();
+  gone = true;
+  creations_[0].Set(OkStatus());
+  EXPECT_EQ(ErrnoOf(second.TakeResult().status()), ECANCELED);
+  EXPECT_EQ(creations_.size(), 1u);
+  // What had begun goes to its end, and is kept.
+  keeper_.commits[0].Set(OkStatus());
+  EXPECT_TRUE(first.TakeResult().ok());
+}
+
 TEST_F(DispatcherTest, TheKeeperMayRefuse) {
   keeper_.refusal = AlreadyExists("the name is taken by a pending object");
   auto call = Call("create", R"({"name":"a"})");
