@@ -31,8 +31,9 @@ endfunction()
 
 # pollux_proto(FOLDER): the generated messages, compiled once, and the descriptor set with comments,
 # build/share/pollux/pollux.binpb, from which the CLI and the Python client take names and help.
-# pollux/v1/files.h lists the files. Nobody refers to the symbols of some of them, and they must be
-# there all the same: methods are found by their descriptors.
+# pollux/v1/files.h lists the files of pollux/v1. Nobody refers to the symbols of some of them, and they
+# must be there all the same: methods are found by their descriptors. The files below grpc/ are those of
+# gRPC's own services.
 function(pollux_proto folder)
   pollux_target_name(${folder} target)
   file(GLOB protos CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/pollux/v1/*.proto)
@@ -47,6 +48,13 @@ function(pollux_proto folder)
     string(APPEND names "    \"pollux/v1/${name}.proto\",\n")
     string(REPLACE "_" "_5f" symbol ${name})  # As protoc does.
     list(APPEND kept LINKER:--require-defined=descriptor_table_pollux_2fv1_2f${symbol}_2eproto)
+  endforeach()
+  file(GLOB_RECURSE grpc_protos CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR}/${folder}
+       ${PROJECT_SOURCE_DIR}/${folder}/grpc/*.proto)
+  foreach(proto ${grpc_protos})
+    string(REGEX REPLACE "\\.proto$" ".pb.cc" source ${proto})
+    list(APPEND outputs ${gen}/${source})
+    list(APPEND protos ${PROJECT_SOURCE_DIR}/${folder}/${proto})
   endforeach()
   file(CONFIGURE OUTPUT ${gen}/pollux/v1/files.h @ONLY CONTENT
 "#pragma once

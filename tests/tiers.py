@@ -128,6 +128,8 @@ def build(preset, targets=()):
 
 # What threads share is below the targets; their tests run under TSan too when that is asked for.
 TSAN_TESTS = re.compile(r"pollux_(core|drivers|rpc)")
+# Debian's gRPC is not instrumented: TSan reports its every hand-over between threads as a race.
+NOT_UNDER_TSAN = {"pollux_rpc_grpc"}
 
 
 def unit_tests(preset, options):
@@ -139,6 +141,8 @@ def unit_tests(preset, options):
         check=True,
     )
     names = [test["name"] for test in json.loads(listing.stdout)["tests"]]
+    if preset == "tsan":
+        names = [name for name in names if name not in NOT_UNDER_TSAN]
     if preset == "tsan" and not (options.tsan or options.nightly):
         names = [name for name in names if TSAN_TESTS.match(name)]
     return names

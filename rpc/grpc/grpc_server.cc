@@ -1,0 +1,276 @@
+#include "rpc/grpc/grpc_server.h"
+
+#include <fcntl.h>
+#include <google/protobuf/stubs/logging.h>
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "core/check.h"
+#include "core/event.h"
+#include "core/log_limiter.h"
+#include "core/net/listener.h"
+#include "core/task_group.h"
+#include "rpc/error_map.h"
+#include "rpc/grpc/health.h"
+#include "rpc/grpc/message_rules.h"
+#include "rpc/grpc/reflection.h"
+#include "rpc/grpc/status.h"
+#include "rpc/grpc/transport.h"
+#include "rpc/unix_caller.h"
+
+namespace pollux::rpc {
+namespace {
+
+constexpr char kHealth[] = "grpc.health.v1.Health";
+constexpr char kReflection[] = "grpc.reflection.v1alpha.ServerReflection";
+
+std::string PathOf(const std::string& service, const std::string& method) {
+  return "/" + service + "/" + method;
+}
+
+// Of all services that have a method of ours.
+std::set<std::string> ServiceNames(const Dispatcher& dispatcher) {
+  std::set<std::string> names{kHealth, kReflection};
+  for (const Method* method : dispatcher.methods()) {
+    names.insert(method->descriptor->service()->full_name());
+  }
+  return names;
+}
+
+std::vector<std::string> InOrder(const std::set<std::string>& names) {
+  return {names.begin(), names.end()};
+}
+
+}  // namespace
+
+struct GrpcServer::Impl final : GrpcTransport::Owner {
+  // A listener and its connections.
+  struct Door final : Listener::Owner {
+    Door(Impl& owner, bool unix_socket) : impl(owner), is_unix(unix_socket) {}
+    void OnAccepted(UniqueFd socket) override { impl.OnAccepted(*this, std::move(socket)); }
+    Impl& impl;
+    const bool is_unix;
+    std::unique_ptr<Listener> listener;
+    size_t connections = 0;
+  };
+  // A connection that gRPC has. A second descriptor of the socket tells when it is over, which gRPC
+  // tells nobody.
+  struct Guest final : FdHandler {
+    Guest(Door& through, std::string caller_name, UniqueFd second)
+        : door(through), name(std::move(caller_name)), socket(std::move(second)) {}
+    void OnReady(uint32_t) override { door.impl.OnClosed(*this); }
+    Door& door;
+    const std::string name;
+    const UniqueFd socket;
+    int number = -1;  // gRPC's descriptor.
+  };
+
+  Impl(Loop& control, Dispatcher& methods);
+  ~Impl() { CHECK(guests.empty(), "a server died without Stop()"); }
+
+  void OnAccepted(Door& door, UniqueFd socket);
+  void OnClosed(Guest& guest);
+  void OnCall(std::shared_ptr<GrpcStream> stream) override;
+  void OnGone() override { health.LookAgain(); }
+  Task<void> Serve(const Method* method, std::shared_ptr<GrpcStream> stream);
+  Result<std::unique_ptr<Message>> Decode(const Method& method, const std::string& bytes) const;
+  void Fail(GrpcStream& stream, const Method& method, CallPhase phase, const Status& error);
+  std::string CallerOf(const GrpcStream& stream) const;
+
+  Loop& loop;
+  Dispatcher& dispatcher;
+  std::map<std::string, const Method*> methods;  // By path.
+  GrpcHealth health;
+  GrpcReflection reflection;
+  TaskGroup calls;
+  LogLimiter caller_log{loop, "rpc", "gRPC callers"};
+  std::vector<std::unique_ptr<Door>> doors;
+  std::map<int, std::unique_ptr<Guest>> guests;  // By their own descriptor.
+  std::map<int, Guest*> by_number;
+  bool paused = false;
+  Event resumed;
+  GrpcTransport transport{loop, *this};  // Last: calls may come from here on.
+};
+
+GrpcServer::Impl::Impl(Loop& control, Dispatcher& all)
+    : loop(control),
+      dispatcher(all),
+      health(ServiceNames(all)),
+      reflection(InOrder(ServiceNames(all))) {
+  // Protobuf writes a line for each text of a caller that is not UTF-8; it gets an error anyway.
+  google::protobuf::SetLogHandler(nullptr);
+  for (const Method* method : dispatcher.methods()) {
+    methods[PathOf(method->descriptor->service()->full_name(), method->descriptor->name())] =
+        method;
+  }
+}
+
+// --- Connections.
+
+void GrpcServer::Impl::OnAccepted(Door& door, UniqueFd socket) {
+  Result<std::string> name = std::string();
+  if (door.is_unix) {
+    name = UnixCaller(socket.get());
+  } else if (const auto peer = SocketAddress::PeerOf(socket.get()); peer.ok()) {
+    name = peer->ToString();
+  } else {
+    return;  // It is gone already.
+  }
+  if (!name.ok()) return caller_log.Warning("a caller was refused: %s", name.status().message());
+
+  auto guest = std::make_unique<Guest>(door, *std::move(name),
+                                       UniqueFd(fcntl(socket.get(), F_DUPFD_CLOEXEC, 0)));
+  const int fd = guest->socket.get();
+  const Status watched =
+      fd < 0 ? ErrorOfErrno(errno, "no descriptor is left") : loop.Watch(fd, EPOLLRDHUP, *guest);
+  if (!watched.ok()) {
+    return caller_log.Warning("no connection for %s: %s", guest->name, watched.message());
+  }
+  guest->number = socket.get();
+  by_number[guest->number] = guest.get();
+  guests[fd] = std::move(guest);
+  if (++door.connections == kConnectionsMax) door.listener->Pause();
+  transport.Serve(std::move(socket));
+}
+
+void GrpcServer::Impl::OnClosed(Guest& guest) {
+  loop.Unwatch(guest.socket.get(), guest);
+  Door& door = guest.door;
+  if (door.connections-- == kConnectionsMax && door.listener != nullptr) door.listener->Resume();
+  const auto numbered = by_number.find(guest.number);
+  if (numbered != by_number.end() && numbered->second == &guest) by_number.erase(numbered);
+  guests.erase(guest.socket.get());
+}
+
+std::string GrpcServer::Impl::CallerOf(const GrpcStream& stream) const {
+  const auto found = by_number.find(stream.connection());
+  return found == by_number.end() ? "a caller who is gone (gRPC)" : found->second->name + " (gRPC)";
+}
+
+// --- Calls.
+
+void GrpcServer::Impl::OnCall(std::shared_ptr<GrpcStream> stream) {
+  const std::string& path = stream->path();
+  if (const auto found = methods.find(path); found != methods.end()) {
+    calls.Spawn(Serve(found->second, std::move(stream)));
+  } else if (path == PathOf(kHealth, "Check")) {
+    calls.Spawn(health.Check(std::move(stream)));
+  } else if (path == PathOf(kHealth, "Watch")) {
+    calls.Spawn(health.Watch(std::move(stream)));
+  } else if (path == PathOf(kReflection, "ServerReflectionInfo")) {
+    calls.Spawn(reflection.Info(std::move(stream)));
+  } else {
+    const Status error = ErrorOfField(ENOSYS, "method", path, "Method not found");
+    stream->Finish(ToGrpcStatus(error, kMethodNotFound));
+  }
+}
+
+Task<void> GrpcServer::Impl::Serve(const Method* method, std::shared_ptr<GrpcStream> stream) {
+  while (paused) co_await resumed;
+  if (stream->gone()) {
+    stream->Finish({.code = GrpcCode::kDeadlineExceeded,
+                    .message = "the deadline passed before the call began"});
+    co_return;
+  }
+  if (const Status state = dispatcher.CheckState(*method); !state.ok()) {
+    co_return Fail(*stream, *method, CallPhase::kParams, state);
+  }
+  const std::optional<std::string> bytes = co_await stream->Receive();
+  Result<std::unique_ptr<Message>> request = InvalidArgument("the call has no request message");
+  if (bytes.has_value()) request = Decode(*method, *bytes);
+  if (!request.ok()) co_return Fail(*stream, *method, CallPhase::kParams, request.status());
+
+  Caller caller{.name = CallerOf(*stream), .replay = false, .gone = &stream->gone_flag()};
+  const Result<std::unique_ptr<Message>> answer =
+      co_await dispatcher.Call(*method, *std::move(request), std::move(caller));
+  if (!answer.ok()) co_return Fail(*stream, *method, CallPhase::kOperation, answer.status());
+
+  RemoveSecrets(**answer);
+  std::string out;
+  if ((*answer)->ByteSizeLong() > GrpcTransport::kAnswerBytesMax) {
+    const std::string reason =
+        absl::StrFormat("the answer has %u bytes, more than the %u that one may have",
+                        (*answer)->ByteSizeLong(), GrpcTransport::kAnswerBytesMax);
+    co_return stream->Finish(ToGrpcStatus(ErrorOfErrno(EMSGSIZE, reason), kInternalError));
+  }
+  (*answer)->SerializeToString(&out);
+  stream->FinishWith(std::move(out));
+}
+
+Result<std::unique_ptr<Message>> GrpcServer::Impl::Decode(const Method& method,
+                                                          const std::string& bytes) const {
+  std::unique_ptr<Message> request = dispatcher.NewRequest(method);
+  if (!request->ParseFromString(bytes)) {
+    return InvalidField("params", "", "the request is no %s", request->GetTypeName());
+  }
+  RETURN_IF_ERROR(HoldToJson(*request));
+  RETURN_IF_ERROR(dispatcher.Complete(*request));
+  return request;
+}
+
+void GrpcServer::Impl::Fail(GrpcStream& stream, const Method& method, CallPhase phase,
+                            const Status& error) {
+  if (phase == CallPhase::kOperation && LogEnabled(LogLevel::kInfo, "rpc")) {
+    const absl::string_view message = error.message();
+    caller_log.Info("%s from %s: %s", method.name, CallerOf(stream),
+                    Printable({message.data(), message.size()}));
+  }
+  stream.Finish(ToGrpcStatus(error, JsonRpcCode(method, phase, error)));
+}
+
+// --- The server.
+
+GrpcServer::GrpcServer(Loop& loop, Dispatcher& dispatcher)
+    : impl_(std::make_unique<Impl>(loop, dispatcher)) {}
+
+GrpcServer::~GrpcServer() = default;
+
+Status GrpcServer::BindUnix(const std::string& path) {
+  auto door = std::make_unique<Impl::Door>(*impl_, /*unix_socket=*/true);
+  ASSIGN_OR_RETURN(door->listener, Listener::BoundUnix(impl_->loop, path, *door));
+  impl_->doors.push_back(std::move(door));
+  return OkStatus();
+}
+
+Result<SocketAddress> GrpcServer::ListenTcp(const SocketAddress& address) {
+  if (!address.IsLoopback()) {
+    return InvalidField("address", address.ToString(),
+                        "must be a loopback address: nothing tells who calls by TCP");
+  }
+  auto door = std::make_unique<Impl::Door>(*impl_, /*unix_socket=*/false);
+  ASSIGN_OR_RETURN(door->listener, Listener::Tcp(impl_->loop, address, *door));
+  const SocketAddress bound = door->listener->address();
+  impl_->doors.push_back(std::move(door));
+  return bound;
+}
+
+Status GrpcServer::Listen() {
+  for (const auto& door : impl_->doors) {
+    if (!door->listener->listening()) RETURN_IF_ERROR(door->listener->Listen());
+  }
+  return OkStatus();
+}
+
+void GrpcServer::Pause() { impl_->paused = true; }
+
+void GrpcServer::Resume() {
+  impl_->paused = false;
+  impl_->resumed.Pulse();
+}
+
+void GrpcServer::SetServing(bool serving) { impl_->health.SetServing(serving); }
+
+Task<void> GrpcServer::Stop(uint64_t drain_ns) {
+  for (auto& door : impl_->doors) door->listener.reset();
+  impl_->health.End();
+  Resume();
+  co_await impl_->transport.Stop(drain_ns);
+  co_await impl_->calls.Drained();
+  while (!impl_->guests.empty()) impl_->OnClosed(*impl_->guests.begin()->second);
+  impl_->doors.clear();
+}
+
+}  // namespace pollux::rpc
