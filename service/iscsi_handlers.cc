@@ -96,6 +96,8 @@ void IscsiHandlers::Bind(rpc::Dispatcher& dispatcher) {
   dispatcher.Bind("iscsi_target_node_add_lun", this, &IscsiHandlers::AddLun);
   dispatcher.Bind("iscsi_target_node_add_pg_ig_maps", this, &IscsiHandlers::AddMaps);
   dispatcher.Bind("iscsi_target_node_remove_pg_ig_maps", this, &IscsiHandlers::RemoveMaps);
+  dispatcher.Bind("iscsi_target_node_set_redirect", this, &IscsiHandlers::SetRedirect);
+  dispatcher.Bind("iscsi_target_node_request_logout", this, &IscsiHandlers::RequestLogout);
   dispatcher.Bind("iscsi_delete_target_node", this, &IscsiHandlers::DeleteTargetNode);
   dispatcher.Bind("iscsi_get_target_nodes", this, &IscsiHandlers::GetTargetNodes);
   dispatcher.Bind("iscsi_get_connections", this, &IscsiHandlers::GetConnections);
@@ -304,6 +306,30 @@ Task<Result<v1::IscsiTargetNodeRemovePgIgMapsResponse>> IscsiHandlers::RemoveMap
   co_return Done<v1::IscsiTargetNodeRemovePgIgMapsResponse>();
 }
 
+Task<Result<v1::IscsiTargetNodeSetRedirectResponse>> IscsiHandlers::SetRedirect(
+    v1::IscsiTargetNodeSetRedirectRequest request) {
+  if (request.has_redirect_host() != request.has_redirect_port()) {
+    co_return ErrorOfField(EINVAL, request.has_redirect_host() ? "redirect_port" : "redirect_host",
+                           "", "host and port belong together");
+  }
+  std::optional<iscsi::Portal> to;
+  if (request.has_redirect_host()) {
+    to = {.host = request.redirect_host(), .port = request.redirect_port()};
+  }
+  CO_RETURN_IF_ERROR(
+      appliance_.iscsi().SetRedirect(request.name(), request.pg_tag(), std::move(to)));
+  SaveTargetNode(request.name());
+  co_return Done<v1::IscsiTargetNodeSetRedirectResponse>();
+}
+
+Task<Result<v1::IscsiTargetNodeRequestLogoutResponse>> IscsiHandlers::RequestLogout(
+    v1::IscsiTargetNodeRequestLogoutRequest request) {
+  std::optional<int32_t> pg_tag;
+  if (request.pg_tag() != -1) pg_tag = request.pg_tag();
+  CO_RETURN_IF_ERROR(co_await appliance_.iscsi().RequestLogout(request.name(), pg_tag));
+  co_return Done<v1::IscsiTargetNodeRequestLogoutResponse>();
+}
+
 Task<Result<v1::IscsiDeleteTargetNodeResponse>> IscsiHandlers::DeleteTargetNode(
     v1::IscsiDeleteTargetNodeRequest request) {
   const std::string name = appliance_.iscsi().FullName(request.name());
@@ -316,7 +342,14 @@ Task<Result<v1::IscsiGetTargetNodesResponse>> IscsiHandlers::GetTargetNodes(
     v1::IscsiGetTargetNodesRequest) {
   v1::IscsiGetTargetNodesResponse response;
   for (const iscsi::TargetNode& node : appliance_.iscsi().target_nodes()) {
-    Fill(node, *response.add_target_nodes());
+    v1::IscsiTargetNode* entry = response.add_target_nodes();
+    Fill(node, *entry);
+    for (const iscsi::Redirect& redirect : node.redirects) {
+      v1::IscsiRedirect* shown = entry->add_redirects();
+      shown->set_pg_tag(redirect.pg_tag);
+      shown->set_redirect_host(redirect.to.host);
+      shown->set_redirect_port(redirect.to.port);
+    }
   }
   co_return response;
 }
@@ -369,8 +402,16 @@ void IscsiHandlers::SaveTargetNode(const std::string& name) {
     v1::IscsiCreateTargetNodeRequest create;
     create.set_alias_name("");  // Required, and may be empty.
     Fill(node, create);
-    appliance_.configuration().Put({kTargetNodeKind, full_name},
-                                   {{"iscsi_create_target_node", rpc::EncodeMessage(create)}});
+    std::vector<rpc::SavedCall> calls{{"iscsi_create_target_node", rpc::EncodeMessage(create)}};
+    for (const iscsi::Redirect& redirect : node.redirects) {
+      v1::IscsiTargetNodeSetRedirectRequest set;
+      set.set_name(node.name);
+      set.set_pg_tag(redirect.pg_tag);
+      set.set_redirect_host(redirect.to.host);
+      set.set_redirect_port(redirect.to.port);
+      calls.push_back({"iscsi_target_node_set_redirect", rpc::EncodeMessage(set)});
+    }
+    appliance_.configuration().Put({kTargetNodeKind, full_name}, std::move(calls));
   }
 }
 

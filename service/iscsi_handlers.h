@@ -51,6 +51,10 @@ class IscsiHandlers {
       v1::IscsiTargetNodeAddPgIgMapsRequest request);
   Task<Result<v1::IscsiTargetNodeRemovePgIgMapsResponse>> RemoveMaps(
       v1::IscsiTargetNodeRemovePgIgMapsRequest request);
+  Task<Result<v1::IscsiTargetNodeSetRedirectResponse>> SetRedirect(
+      v1::IscsiTargetNodeSetRedirectRequest request);
+  Task<Result<v1::IscsiTargetNodeRequestLogoutResponse>> RequestLogout(
+      v1::IscsiTargetNodeRequestLogoutRequest request);
   Task<Result<v1::IscsiDeleteTargetNodeResponse>> DeleteTargetNode(
       v1::IscsiDeleteTargetNodeRequest request);
   Task<Result<v1::IscsiGetTargetNodesResponse>> GetTargetNodes(

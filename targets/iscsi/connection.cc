@@ -131,6 +131,7 @@ void Connection::OnClosed(const Status& why) {
                                Printable(session_.identity().initiator_name), close_reason_,
                                why.ok() ? "" : std::string(why.message()));
   loop_.CancelTimer(nop_timer_);
+  loop_.CancelTimer(logout_deadline_);
   if (sink_task_ != nullptr) std::exchange(sink_task_, nullptr)->DropSegment();
   if (sink_control_ != nullptr) ReleaseControlTask(*std::exchange(sink_control_, nullptr));
   sink_ = Sink::kNone;
@@ -164,16 +165,23 @@ void Connection::RunEnd() {
   session_.OnConnectionEnded(*this);
 }
 
-void Connection::RequestLogout() {
+void Connection::RequestLogout(uint64_t within_ns) {
   if (state_ != State::kRunning || logout_request_.queued()) return;
+  // A later request does not give more time.
+  if (!logout_deadline_.armed()) loop_.ArmTimerIn(logout_deadline_, within_ns);
   logout_request_.Begin();
   auto& message = logout_request_.HeaderAs<AsyncMessagePdu>();
   message.opcode = static_cast<uint8_t>(Opcode::kAsyncMessage);
   message.flags = kFinal;
   message.itt = kReservedTag;
   message.event = static_cast<uint8_t>(AsyncEvent::kLogoutRequested);
-  message.parameter_3 = 1;  // Seconds.
+  const uint64_t seconds = std::clamp<uint64_t>(within_ns / kNsPerSecond, 1, UINT16_MAX);
+  message.parameter_3 = static_cast<uint16_t>(seconds);
   Send(logout_request_, /*has_status=*/true);
+}
+
+void Connection::OnLogoutDeadline() {
+  if (state_ == State::kRunning) Close("the initiator did not log out when it was asked to");
 }
 
 // --- Receiving.

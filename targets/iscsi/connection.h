@@ -58,8 +58,8 @@ class Connection final : private ByteStream::Owner {
   // Ends it: at once, or when what is queued was sent.
   void Close(const char* reason);
   void CloseWhenSent(const char* reason);
-  // Asks the initiator to log out.
-  void RequestLogout();
+  // Asks the initiator to log out, and ends it when that is too much to ask. §11.9.1
+  void RequestLogout(uint64_t within_ns);
   // The initiator has opened another one in its place: its end is no failure.
   void MarkReplaced() { logged_out_ = true; }
 
@@ -150,6 +150,7 @@ class Connection final : private ByteStream::Owner {
   void RunResume();
   void SendPing();
   void OnNopTimer();
+  void OnLogoutDeadline();
   void MaybeEnd();
   void RunEnd();
 
@@ -206,6 +207,7 @@ class Connection final : private ByteStream::Owner {
   bool heard_ = true;
   bool ping_unanswered_ = false;
   TimerCall<Connection, &Connection::OnNopTimer> nop_timer_{*this};
+  TimerCall<Connection, &Connection::OnLogoutDeadline> logout_deadline_{*this};
   DeferredCall<Connection, &Connection::RunResume> resume_{*this};
   DeferredCall<Connection, &Connection::RunEnd> end_{*this};
 };

@@ -347,6 +347,7 @@ static_assert(offsetof(LoginResponsePdu, status) == 36);
 // Class in the high byte, detail in the low one. §11.13.5.
 enum class LoginStatus : uint16_t {
   kSuccess = 0x0000,
+  kMovedTemporarily = 0x0101,  // With TargetAddress.
   kInitiatorError = 0x0200,
   kAuthenticationFailed = 0x0201,
   kNotAuthorized = 0x0202,

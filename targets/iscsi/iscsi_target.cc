@@ -83,6 +83,13 @@ Status IscsiTarget::AddMaps(const std::string& name, const std::vector<GroupMap>
 Status IscsiTarget::RemoveMaps(const std::string& name, const std::vector<GroupMap>& maps) {
   return impl_->nodes.RemoveMaps(FullName(name), maps);
 }
+Status IscsiTarget::SetRedirect(const std::string& name, int32_t pg_tag, std::optional<Portal> to) {
+  return impl_->nodes.SetRedirect(WithNodeBase(impl_->options.node_base, name), pg_tag,
+                                  std::move(to));
+}
+Task<Status> IscsiTarget::RequestLogout(std::string name, std::optional<int32_t> pg_tag) {
+  return impl_->RequestLogout(WithNodeBase(impl_->options.node_base, name), pg_tag);
+}
 Task<Status> IscsiTarget::DeleteTargetNode(std::string name) {
   return impl_->DeleteTargetNode(FullName(name));
 }

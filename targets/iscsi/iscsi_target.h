@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/block/device_registry.h"
+#include "core/clock.h"
 #include "core/memory/memory.h"
 #include "core/net/byte_stream.h"
 #include "core/reactors.h"
@@ -71,6 +72,11 @@ struct GroupMap {
   int32_t ig_tag = 0;
   bool operator==(const GroupMap&) const = default;
 };
+// New logins through the portal group are sent on to another portal. RFC 7143 §11.13.5
+struct Redirect {
+  int32_t pg_tag = 0;
+  Portal to;
+};
 struct LunSpec {
   std::string bdev_name;
   std::optional<int32_t> lun_id;  // Absent: the lowest free one.
@@ -79,7 +85,8 @@ struct TargetNode {
   std::string name;  // Whole iqn; what the caller gave without a prefix got node_base in front.
   std::string alias;
   std::vector<GroupMap> maps;
-  std::vector<LunSpec> luns;  // With lun_id, in the answers.
+  std::vector<Redirect> redirects;  // At most one of a portal group.
+  std::vector<LunSpec> luns;        // With lun_id, in the answers.
   int32_t queue_depth = 64;
   bool disable_chap = false;
   bool require_chap = false;
@@ -164,7 +171,14 @@ class IscsiTarget {
   Task<Result<int>> AddLun(std::string name, std::string bdev_name, std::optional<int32_t> lun_id,
                            bool may_be_pending);
   Status AddMaps(const std::string& name, const std::vector<GroupMap>& maps);
+  // Redirects of portal groups that no map names any more go too.
   Status RemoveMaps(const std::string& name, const std::vector<GroupMap>& maps);
+  // Without `to`: new logins are taken again.
+  Status SetRedirect(const std::string& name, int32_t pg_tag, std::optional<Portal> to);
+  // Asks the initiators of the target, those that came through one portal group or all, to log out.
+  // Who has not done so within kLogoutWithinNs is disconnected.
+  static constexpr uint64_t kLogoutWithinNs = 30 * kNsPerSecond;
+  Task<Status> RequestLogout(std::string name, std::optional<int32_t> pg_tag);
   Task<Status> DeleteTargetNode(std::string name);
   std::vector<TargetNode> target_nodes() const;
   // The whole name of a node that may be given by its short one, and in letters of either case: as

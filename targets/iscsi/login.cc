@@ -197,7 +197,7 @@ LoginStatus Login::TakeNames() {
   negotiation_.set_discovery(identity_.discovery);
   verdict_ = gate_.Admit(identity_);
   if (verdict_.status != LoginStatus::kSuccess) {
-    fault_ = "not admitted";
+    fault_ = verdict_.moved_to.empty() ? "not admitted" : "it is sent to " + verdict_.moved_to;
     return verdict_.status;
   }
   if (verdict_.chap_required) {
@@ -259,7 +259,12 @@ Login::Reply Login::MakeReply(const LoginRequestPdu& request) {
 
 Login::Reply Login::Fail(const LoginRequestPdu& request, LoginStatus status, std::string fault) {
   fault_ = std::move(fault);
-  return Refuse(reinterpret_cast<const BasicHeader&>(request), status);
+  Reply reply = Refuse(reinterpret_cast<const BasicHeader&>(request), status);
+  if (status == LoginStatus::kMovedTemporarily) {
+    AppendKey(reply.text, key::kTargetAddress, verdict_.moved_to);
+    reply.header.data_segment_length = static_cast<uint32_t>(reply.text.size());
+  }
+  return reply;
 }
 
 Login::Reply Login::Refuse(const BasicHeader& request, LoginStatus status) {

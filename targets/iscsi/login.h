@@ -37,6 +37,8 @@ class Login {
     bool data_digest_required = false;
     std::optional<uint16_t> portal_group_tag;
     std::string target_alias;
+    // With kMovedTemporarily: where to, as TargetAddress has it.
+    std::string moved_to;
   };
   class Gate {
    public:

@@ -125,10 +125,14 @@ void Session::Enter(State next) {
            kNames[static_cast<int>(next)]);
 }
 
-void Session::Drain() {
+void Session::RequestLogout(uint64_t within_ns) {
+  for (const auto& connection : connections_) connection->RequestLogout(within_ns);
+}
+
+void Session::Drain(uint64_t within_ns) {
   if (state_ != State::kOpen) return;
   Enter(State::kDraining);
-  for (const auto& connection : connections_) connection->RequestLogout();
+  RequestLogout(within_ns);
   MaybeFinishDrain();
 }
 

@@ -60,9 +60,10 @@ class Session {
   // False: it has max_connections already, or is on its way out.
   bool AddConnection(Connection::Arrival arrival);
 
-  // New commands get BUSY, initiators are asked to log out, and when no task is left the
-  // connections close.
-  void Drain();
+  // Asks the initiator to log out on each connection; those where it has not by then close.
+  void RequestLogout(uint64_t within_ns);
+  // The same; new commands get BUSY, and when no task is left the connections close.
+  void Drain(uint64_t within_ns);
   void Close(const char* reason);
   // For a logout on `by`: all connections but that one end.
   void CloseOthers(const Connection& by);

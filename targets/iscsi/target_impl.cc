@@ -80,7 +80,7 @@ Task<void> IscsiTarget::Impl::Stop(uint64_t drain_ns) {
   for (const auto& worker : workers_) workers.push_back(worker.get());
   if (discovery_worker_) workers.push_back(discovery_worker_.get());
   for (Worker* worker : workers) {
-    auto drain = [worker] { worker->Drain(); };
+    auto drain = [worker, drain_ns] { worker->Drain(drain_ns); };
     co_await RunOn(worker->loop(), drain);
   }
   bool in_time = true;
@@ -145,6 +145,10 @@ Login::Verdict IscsiTarget::Impl::Admit(const LoginConnection& login,
   } else if (!node->Admits(login.pg_tag(), identity.initiator_name, login.initiator_address(),
                            initiator_groups)) {
     verdict.status = LoginStatus::kNotAuthorized;
+  } else if (const Portal* portal = node->RedirectOf(login.pg_tag());
+             portal != nullptr && identity.tsih == 0) {
+    verdict.status = LoginStatus::kMovedTemporarily;
+    verdict.moved_to = AddressOf(*portal)->ToString();
   } else {
     const TargetNode& target = node->description();
     verdict.chap_required = target.require_chap || (options.require_chap && !target.disable_chap);
@@ -276,6 +280,27 @@ Task<void> IscsiTarget::Impl::EndSessionsOf(std::string target_name, const char*
         return !entry.identity.discovery && SameName(entry.identity.target_name, target_name);
       });
   co_await EndSessions(std::move(sessions), reason);
+}
+
+Task<Status> IscsiTarget::Impl::RequestLogout(std::string name, std::optional<int32_t> pg_tag) {
+  ASSIGN_OR_CO_RETURN(const Node* const node, nodes.FindOrFail(name));
+  if (pg_tag && !portal_groups.Exists(*pg_tag)) {
+    co_return ErrorOfField(ENOENT, "pg_tag", std::to_string(*pg_tag),
+                           "there is no such portal group");
+  }
+  const std::vector<SessionRegistry::Entry> sessions =
+      sessions_.Select([&](const SessionRegistry::Entry& entry) {
+        return !entry.identity.discovery && SameName(entry.identity.target_name, node->name()) &&
+               (!pg_tag || entry.identity.pg_tag == *pg_tag);
+      });
+  for (const SessionRegistry::Entry& entry : sessions) {
+    Worker& worker = *entry.worker;
+    auto request = [&worker, tsih = entry.identity.tsih] {
+      if (Session* session = worker.Find(tsih)) session->RequestLogout(kLogoutWithinNs);
+    };
+    co_await RunOn(worker.loop(), request);
+  }
+  co_return OkStatus();
 }
 
 void IscsiTarget::Impl::OnColdReset(const std::string& target_name) {

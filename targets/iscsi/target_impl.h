@@ -31,6 +31,7 @@ struct IscsiTarget::Impl final : private ControlSide, private LoginConnection::H
 
   Task<Status> DeletePortalGroup(int32_t tag);
   Task<Status> DeleteTargetNode(std::string name);
+  Task<Status> RequestLogout(std::string name, std::optional<int32_t> pg_tag);
   Task<std::vector<ConnectionInfo>> Connections();
 
   const Environment env;

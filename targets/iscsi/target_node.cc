@@ -62,6 +62,17 @@ std::string ToString(const GroupMap& map) {
   return absl::StrFormat("%d:%d", map.pg_tag, map.ig_tag);
 }
 
+bool IsMapped(const TargetNode& node, int32_t pg_tag) {
+  return std::any_of(node.maps.begin(), node.maps.end(),
+                     [pg_tag](const GroupMap& map) { return map.pg_tag == pg_tag; });
+}
+
+// Those of portal groups that lead nowhere any more.
+void DropRedirects(TargetNode& node) {
+  std::erase_if(node.redirects,
+                [&node](const Redirect& redirect) { return !IsMapped(node, redirect.pg_tag); });
+}
+
 }  // namespace
 
 Node::Node(TargetNode description, DeviceRegistry& devices)
@@ -94,6 +105,13 @@ bool Node::Admits(int32_t pg_tag, std::string_view initiator, const SocketAddres
     }
   }
   return false;
+}
+
+const Portal* Node::RedirectOf(int32_t pg_tag) const {
+  for (const Redirect& redirect : description_.redirects) {
+    if (redirect.pg_tag == pg_tag) return &redirect.to;
+  }
+  return nullptr;
 }
 
 Task<Status> TargetNodes::Create(TargetNode description, uint32_t queue_depth_max,
@@ -191,18 +209,61 @@ Status TargetNodes::RemoveMaps(const std::string& name, const std::vector<GroupM
   std::erase_if(there, [&maps](const GroupMap& map) {
     return std::count(maps.begin(), maps.end(), map) > 0;
   });
+  DropRedirects(node->description_);
+  return OkStatus();
+}
+
+Status TargetNodes::SetRedirect(const std::string& name, int32_t pg_tag, std::optional<Portal> to) {
+  ASSIGN_OR_RETURN(Node * node, FindOrFail(name));
+  TargetNode& description = node->description_;
+  if (!IsMapped(description, pg_tag)) {
+    return ErrorOfField(ENOENT, "pg_tag", std::to_string(pg_tag),
+                        "no map of the target has this portal group");
+  }
+  if (to) RETURN_IF_ERROR(CheckRedirect(pg_tag, *to));
+  std::erase_if(description.redirects, [pg_tag](const Redirect& r) { return r.pg_tag == pg_tag; });
+  if (to) description.redirects.push_back({.pg_tag = pg_tag, .to = *std::move(to)});
+  return OkStatus();
+}
+
+Status TargetNodes::CheckRedirect(int32_t pg_tag, const Portal& to) const {
+  const Result<SocketAddress> address = AddressOf(to);
+  if (!address.ok()) {
+    const ErrorDetail detail = DetailOf(address.status());
+    return ErrorOfField(EINVAL, "redirect_" + detail.field, detail.value, detail.reason);
+  }
+  if (address->IsAny() || address->port() == 0) {
+    return ErrorOfField(EINVAL, address->IsAny() ? "redirect_host" : "redirect_port",
+                        address->ToString(), "initiators cannot connect to it");
+  }
+  for (const PortalGroup& group : portal_groups_.groups_as_bound()) {
+    if (group.tag != pg_tag) continue;
+    if (group.is_private) {
+      return InvalidField("pg_tag", pg_tag, "is private: logins end there, and start elsewhere");
+    }
+    for (const Portal& portal : group.portals) {
+      const Result<SocketAddress> own = AddressOf(portal);
+      if (own.ok() && own->port() == address->port() &&
+          (own->IsAny() || own->host() == address->host())) {
+        return ErrorOfField(EINVAL, "redirect_host", address->ToString(),
+                            "belongs to the portal group itself: initiators would come back");
+      }
+    }
+  }
   return OkStatus();
 }
 
 void TargetNodes::ForgetPortalGroup(int32_t tag) {
   for (const auto& node : nodes_) {
     std::erase_if(node->description_.maps, [tag](const GroupMap& m) { return m.pg_tag == tag; });
+    DropRedirects(node->description_);
   }
 }
 
 void TargetNodes::ForgetInitiatorGroup(int32_t tag) {
   for (const auto& node : nodes_) {
     std::erase_if(node->description_.maps, [tag](const GroupMap& m) { return m.ig_tag == tag; });
+    DropRedirects(node->description_);
   }
 }
 

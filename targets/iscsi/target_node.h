@@ -1,5 +1,6 @@
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,6 +31,9 @@ class Node {
   bool Admits(int32_t pg_tag, std::string_view initiator, const SocketAddress& address,
               const InitiatorGroups& groups) const;
 
+  // Where new logins through the portal group are sent; null when they are taken.
+  const Portal* RedirectOf(int32_t pg_tag) const;
+
   // It is about to go: nobody is admitted any more.
   bool removing = false;
 
@@ -54,6 +58,7 @@ class TargetNodes {
   Task<Result<int>> AddLun(std::string name, LunSpec lun, bool may_be_pending);
   Status AddMaps(const std::string& name, const std::vector<GroupMap>& maps);
   Status RemoveMaps(const std::string& name, const std::vector<GroupMap>& maps);
+  Status SetRedirect(const std::string& name, int32_t pg_tag, std::optional<Portal> to);
   // The groups go, and with them the maps that name them.
   void ForgetPortalGroup(int32_t tag);
   void ForgetInitiatorGroup(int32_t tag);
@@ -64,11 +69,12 @@ class TargetNodes {
 
   // Null when there is none, or it is being removed.
   Node* Find(std::string_view name);
+  Result<Node*> FindOrFail(std::string_view name);
   const std::vector<std::unique_ptr<Node>>& nodes() const { return nodes_; }
 
  private:
-  Result<Node*> FindOrFail(std::string_view name);
   Status CheckMaps(const std::vector<GroupMap>& maps, const std::vector<GroupMap>& there) const;
+  Status CheckRedirect(int32_t pg_tag, const Portal& to) const;
 
   DeviceRegistry& devices_;
   const PortalGroups& portal_groups_;

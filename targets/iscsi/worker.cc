@@ -43,8 +43,8 @@ Session* Worker::Find(uint16_t tsih) {
   return found == sessions_.end() ? nullptr : found->second.get();
 }
 
-void Worker::Drain() {
-  for (const auto& [tsih, session] : sessions_) session->Drain();
+void Worker::Drain(uint64_t within_ns) {
+  for (const auto& [tsih, session] : sessions_) session->Drain(within_ns);
 }
 
 void Worker::CloseAll(const char* reason) {

@@ -46,7 +46,7 @@ class Worker {
   // --- On its loop.
   Session* Adopt(std::unique_ptr<Session> session);
   Session* Find(uint16_t tsih);
-  void Drain();
+  void Drain(uint64_t within_ns);
   void CloseAll(const char* reason);
   size_t session_count() const { return sessions_.size(); }
   void AppendConnections(std::vector<ConnectionInfo>& infos);

@@ -181,11 +181,11 @@ class Peer:
         while True:
             answer = self.receive()
             assert answer.opcode == LOGIN_RESPONSE, answer.opcode
+            self.keys |= parse_text(answer.data)
             status = struct.unpack_from(">H", answer.bhs, 36)[0]
             if status != 0:
                 return status
             self.exp_stat_sn = (answer.stat_sn + 1) & 0xFFFFFFFF
-            self.keys |= parse_text(answer.data)
             self.tsih = struct.unpack_from(">H", answer.bhs, 14)[0]
             if answer.flags & 0x83 == 0x83:
                 self.header_digest = self.keys.get("HeaderDigest") == "CRC32C"

@@ -419,6 +419,41 @@ TEST_F(TwoReactorsTest, SessionsAreSpreadAndTheirConnectionsStayTogether) {
   EXPECT_EQ(sessions_on["reactor_1"], 2);
 }
 
+// --- Logout by request.
+
+TEST_F(SessionTest, WhoIsAskedToLogOutMayTakeItsTime) {
+  const auto initiator = LogIn();
+  EXPECT_TRUE(world_.Run(target_->RequestLogout(kTargetName, std::nullopt)).ok());
+  const Wire event = initiator->Receive();
+  EXPECT_EQ(event.opcode(), 0x32);
+  EXPECT_EQ(event.header[36], 1) << "logout requested";
+  EXPECT_EQ(event.header[42] << 8 | event.header[43], 30) << "seconds";
+  world_.clock.Advance(29 * kNsPerSecond);
+  Turns(5);
+  initiator->Send(initiator->Command(TestUnitReady(), 0x81, 0));
+  EXPECT_EQ(initiator->Receive().header[3], 0) << "until then it is served";
+}
+
+TEST_F(SessionTest, WhoDoesNotLogOutWhenAskedIsDisconnected) {
+  const auto initiator = LogIn();
+  EXPECT_TRUE(world_.Run(target_->RequestLogout(kTargetName, 1)).ok());
+  EXPECT_EQ(initiator->Receive().opcode(), 0x32);
+  world_.clock.Advance(20 * kNsPerSecond);
+  EXPECT_TRUE(world_.Run(target_->RequestLogout(kTargetName, 1)).ok());
+  EXPECT_EQ(initiator->Receive().opcode(), 0x32);
+  world_.clock.Advance(11 * kNsPerSecond);
+  EXPECT_TRUE(initiator->IsClosed()) << "the second request gives no more time";
+  world_.Until([this] { return Connections().empty(); });
+}
+
+TEST_F(SessionTest, OnlyThoseOfThePortalGroupAreAskedToLogOut) {
+  const auto initiator = LogIn();
+  EXPECT_EQ(ErrnoOf(world_.Run(target_->RequestLogout(kTargetName, 9))), ENOENT);
+  EXPECT_EQ(ErrnoOf(world_.Run(target_->RequestLogout("iqn.2026-01.test:none", 1))), ENOENT);
+  initiator->Send(initiator->Command(TestUnitReady(), 0x81, 0));
+  EXPECT_EQ(initiator->Receive().opcode(), 0x21);
+}
+
 // --- The end.
 
 TEST_F(SessionTest, AStoppingTargetAsksForLogoutAndDrains) {
