@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "core/block/io_timeout.h"
 #include "core/block/latency_histogram.h"
 #include "core/log.h"
@@ -11,6 +10,7 @@
 #include "service/answers.h"
 #include "service/appliance.h"
 #include "service/bdev_handlers.h"
+#include "service/histogram_answer.h"
 #include "service/threads.h"
 
 namespace pollux::service {
@@ -72,18 +72,6 @@ Result<IoTimeout> TimeoutOf(const v1::BdevSetTimeoutRequest& request) {
   return timeout;
 }
 
-// As SPDK's scripts expect a histogram.
-std::string Encode(const std::vector<uint64_t>& buckets) {
-  std::string bytes;
-  bytes.reserve(buckets.size() * sizeof(uint64_t));
-  for (uint64_t count : buckets) {
-    for (unsigned byte = 0; byte < sizeof(count); ++byte) {
-      bytes.push_back(static_cast<char>(count >> (8 * byte) & 0xff));
-    }
-  }
-  return absl::Base64Escape(bytes);
-}
-
 }  // namespace
 
 void BdevWatchHandlers::Bind(rpc::Dispatcher& dispatcher) {
@@ -130,11 +118,7 @@ Task<Result<v1::BdevGetHistogramResponse>> BdevWatchHandlers::GetHistogram(
   ASSIGN_OR_CO_RETURN(const BlockDevice* device, appliance_.devices().Find(request.name()));
   ASSIGN_OR_CO_RETURN(const LatencyHistogram histogram, LatencyHistogramOf(*device));
   v1::BdevGetHistogramResponse response;
-  response.set_histogram(Encode(histogram.buckets));
-  response.set_granularity(histogram.granularity);
-  response.set_min_range(histogram.min_range);
-  response.set_max_range(histogram.max_range);
-  response.set_tsc_rate(kNsPerSecond);
+  Fill(histogram, response);
   co_return response;
 }
 

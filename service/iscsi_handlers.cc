@@ -4,6 +4,7 @@
 #include "rpc/json_codec.h"
 #include "service/answers.h"
 #include "service/appliance.h"
+#include "service/histogram_answer.h"
 
 namespace pollux::service {
 namespace {
@@ -98,6 +99,8 @@ void IscsiHandlers::Bind(rpc::Dispatcher& dispatcher) {
   dispatcher.Bind("iscsi_target_node_remove_pg_ig_maps", this, &IscsiHandlers::RemoveMaps);
   dispatcher.Bind("iscsi_target_node_set_redirect", this, &IscsiHandlers::SetRedirect);
   dispatcher.Bind("iscsi_target_node_request_logout", this, &IscsiHandlers::RequestLogout);
+  dispatcher.Bind("iscsi_enable_histogram", this, &IscsiHandlers::EnableHistogram);
+  dispatcher.Bind("iscsi_get_histogram", this, &IscsiHandlers::GetHistogram);
   dispatcher.Bind("iscsi_delete_target_node", this, &IscsiHandlers::DeleteTargetNode);
   dispatcher.Bind("iscsi_get_target_nodes", this, &IscsiHandlers::GetTargetNodes);
   dispatcher.Bind("iscsi_get_connections", this, &IscsiHandlers::GetConnections);
@@ -330,6 +333,22 @@ Task<Result<v1::IscsiTargetNodeRequestLogoutResponse>> IscsiHandlers::RequestLog
   co_return Done<v1::IscsiTargetNodeRequestLogoutResponse>();
 }
 
+Task<Result<v1::IscsiEnableHistogramResponse>> IscsiHandlers::EnableHistogram(
+    v1::IscsiEnableHistogramRequest request) {
+  CO_RETURN_IF_ERROR(co_await appliance_.iscsi().EnableHistogram(request.name(), request.enable()));
+  SaveTargetNode(request.name());
+  co_return Done<v1::IscsiEnableHistogramResponse>();
+}
+
+Task<Result<v1::IscsiGetHistogramResponse>> IscsiHandlers::GetHistogram(
+    v1::IscsiGetHistogramRequest request) {
+  ASSIGN_OR_CO_RETURN(const LatencyHistogram histogram,
+                      appliance_.iscsi().HistogramOf(request.name()));
+  v1::IscsiGetHistogramResponse response;
+  Fill(histogram, response);
+  co_return response;
+}
+
 Task<Result<v1::IscsiDeleteTargetNodeResponse>> IscsiHandlers::DeleteTargetNode(
     v1::IscsiDeleteTargetNodeRequest request) {
   const std::string name = appliance_.iscsi().FullName(request.name());
@@ -410,6 +429,12 @@ void IscsiHandlers::SaveTargetNode(const std::string& name) {
       set.set_redirect_host(redirect.to.host);
       set.set_redirect_port(redirect.to.port);
       calls.push_back({"iscsi_target_node_set_redirect", rpc::EncodeMessage(set)});
+    }
+    if (node.histogram) {
+      v1::IscsiEnableHistogramRequest enable;
+      enable.set_name(node.name);
+      enable.set_enable(true);
+      calls.push_back({"iscsi_enable_histogram", rpc::EncodeMessage(enable)});
     }
     appliance_.configuration().Put({kTargetNodeKind, full_name}, std::move(calls));
   }

@@ -55,6 +55,9 @@ class IscsiHandlers {
       v1::IscsiTargetNodeSetRedirectRequest request);
   Task<Result<v1::IscsiTargetNodeRequestLogoutResponse>> RequestLogout(
       v1::IscsiTargetNodeRequestLogoutRequest request);
+  Task<Result<v1::IscsiEnableHistogramResponse>> EnableHistogram(
+      v1::IscsiEnableHistogramRequest request);
+  Task<Result<v1::IscsiGetHistogramResponse>> GetHistogram(v1::IscsiGetHistogramRequest request);
   Task<Result<v1::IscsiDeleteTargetNodeResponse>> DeleteTargetNode(
       v1::IscsiDeleteTargetNodeRequest request);
   Task<Result<v1::IscsiGetTargetNodesResponse>> GetTargetNodes(

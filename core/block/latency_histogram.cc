@@ -48,17 +48,22 @@ Result<LatencyHistogram> LatencyHistogramOf(const BlockDevice& device) {
   if (kept.by_reactor.empty()) {
     return ErrorOfField(EFAULT, "name", device.name(), "its histogram is not enabled");
   }
-  const Histogram& layout = *kept.by_reactor.front();
+  return CollectLatencies(kept.by_reactor, kept.min_nsec, kept.max_nsec);
+}
+
+LatencyHistogram CollectLatencies(const std::vector<std::unique_ptr<Histogram>>& kept,
+                                  uint64_t min_nsec, uint64_t max_nsec) {
+  const Histogram& layout = *kept.front();
   const unsigned shift = layout.bucket_shift();
   LatencyHistogram result;
   result.granularity = shift;
-  result.min_range = static_cast<uint32_t>(layout.BucketOf(kept.min_nsec) >> shift);
-  result.max_range = static_cast<uint32_t>(layout.BucketOf(kept.max_nsec - 1) >> shift);
+  result.min_range = static_cast<uint32_t>(layout.BucketOf(min_nsec) >> shift);
+  result.max_range = static_cast<uint32_t>(layout.BucketOf(max_nsec - 1) >> shift);
   result.buckets.resize((size_t{result.max_range} - result.min_range + 1) << shift);
 
   const size_t first = size_t{result.min_range} << shift;
   const size_t last = first + result.buckets.size() - 1;
-  for (const auto& one : kept.by_reactor) {
+  for (const auto& one : kept) {
     for (size_t i = 0; i < one->bucket_count(); ++i) {
       result.buckets[std::clamp(i, first, last) - first] += one->bucket(i);
     }

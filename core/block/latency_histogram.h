@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -41,6 +42,10 @@ struct LatencyHistogram {
 Task<Status> EnableLatencyHistogram(DeviceRegistry& devices, std::string name,
                                     LatencyHistogramOptions options);
 Task<Status> DisableLatencyHistogram(DeviceRegistry& devices, std::string name);
+
+// What several histograms of one layout have in common with the ranges of the options.
+LatencyHistogram CollectLatencies(const std::vector<std::unique_ptr<Histogram>>& kept,
+                                  uint64_t min_nsec, uint64_t max_nsec);
 
 // EFAULT, as SPDK has it, when none is kept. Control loop.
 Result<LatencyHistogram> LatencyHistogramOf(const BlockDevice& device);

@@ -90,6 +90,18 @@ Status IscsiTarget::SetRedirect(const std::string& name, int32_t pg_tag, std::op
 Task<Status> IscsiTarget::RequestLogout(std::string name, std::optional<int32_t> pg_tag) {
   return impl_->RequestLogout(WithNodeBase(impl_->options.node_base, name), pg_tag);
 }
+Task<Status> IscsiTarget::EnableHistogram(std::string name, bool enable) {
+  return impl_->EnableHistogram(WithNodeBase(impl_->options.node_base, name), enable);
+}
+Result<LatencyHistogram> IscsiTarget::HistogramOf(const std::string& name) const {
+  const std::string whole = WithNodeBase(impl_->options.node_base, name);
+  ASSIGN_OR_RETURN(const Node* node, impl_->nodes.FindOrFail(whole));
+  if (node->latencies.empty()) {
+    return ErrorOfField(EFAULT, "name", Printable(name), "its histogram is not enabled");
+  }
+  const LatencyHistogramOptions shown;
+  return CollectLatencies(node->latencies, shown.min_nsec, shown.max_nsec);
+}
 Task<Status> IscsiTarget::DeleteTargetNode(std::string name) {
   return impl_->DeleteTargetNode(FullName(name));
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/block/device_registry.h"
+#include "core/block/latency_histogram.h"
 #include "core/clock.h"
 #include "core/memory/memory.h"
 #include "core/net/byte_stream.h"
@@ -94,6 +95,7 @@ struct TargetNode {
   int32_t chap_group = 0;
   bool header_digest = false;
   bool data_digest = false;
+  bool histogram = false;
 };
 struct ConnectionInfo {
   int32_t id = 0;
@@ -179,6 +181,11 @@ class IscsiTarget {
   // Who has not done so within kLogoutWithinNs is disconnected.
   static constexpr uint64_t kLogoutWithinNs = 30 * kNsPerSecond;
   Task<Status> RequestLogout(std::string name, std::optional<int32_t> pg_tag);
+  // From now on it is kept how long the target's commands take, from the whole of the request's
+  // header to the response's last byte; when it was kept before, it begins anew.
+  Task<Status> EnableHistogram(std::string name, bool enable);
+  // EFAULT when none is kept.
+  Result<LatencyHistogram> HistogramOf(const std::string& name) const;
   Task<Status> DeleteTargetNode(std::string name);
   std::vector<TargetNode> target_nodes() const;
   // The whole name of a node that may be given by its short one, and in letters of either case: as

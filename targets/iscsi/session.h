@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/histogram.h"
 #include "targets/iscsi/connection.h"
 #include "targets/iscsi/iscsi_spec.h"
 #include "targets/iscsi/negotiation.h"
@@ -98,6 +99,9 @@ class Session {
   bool WasIssued(uint32_t ttt) const;
   uint32_t MakeTtt(const ScsiTask& task);
   TaskTable& table() { return table_; }
+  // Where it is added how long tasks took. Null: nowhere.
+  void SetLatencies(Histogram* latencies) { latencies_ = latencies; }
+  Histogram* latencies() const { return latencies_; }
   size_t tasks_in_use() const { return tasks_.size() - free_tasks_.size(); }
   void OnTaskStarted() { ++executing_; }
   void OnTaskAnswered() { --executing_; }
@@ -147,6 +151,7 @@ class Session {
   size_t immediate_in_use_ = 0;
   uint16_t ttt_generation_ = 0;
   uint64_t next_serial_ = 0;
+  Histogram* latencies_ = nullptr;
   std::vector<Management> managements_;
   TaskTable table_;
 };

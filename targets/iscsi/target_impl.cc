@@ -236,13 +236,16 @@ Task<LoginStatus> IscsiTarget::Impl::OpenSession(LoginConnection* login) {
   if (entry == nullptr) co_return LoginStatus::kOutOfResources;
   arrival->final_response.tsih = entry->identity.tsih;
   scsi::DeviceView* view = nullptr;
+  Histogram* latencies = nullptr;
   uint32_t queue_depth = kDiscoveryQueueDepth;
   if (node != nullptr) {
     view = &node->device().view(static_cast<Reactor&>(worker.loop()).index());
+    latencies = node->latencies_at(static_cast<Reactor&>(worker.loop()).index());
     queue_depth = static_cast<uint32_t>(node->description().queue_depth);
   }
   auto session = std::make_unique<Session>(worker, entry->identity, login->parameters(), view,
                                            queue_depth, login->cmd_sn());
+  session->SetLatencies(latencies);
   auto open = [&worker, &session, &arrival] {
     return worker.Adopt(std::move(session))->AddConnection(*std::move(arrival));
   };
@@ -275,11 +278,14 @@ Task<void> IscsiTarget::Impl::EndSessions(std::vector<SessionRegistry::Entry> se
 }
 
 Task<void> IscsiTarget::Impl::EndSessionsOf(std::string target_name, const char* reason) {
-  std::vector<SessionRegistry::Entry> sessions =
-      sessions_.Select([&target_name](const SessionRegistry::Entry& entry) {
-        return !entry.identity.discovery && SameName(entry.identity.target_name, target_name);
-      });
-  co_await EndSessions(std::move(sessions), reason);
+  co_await EndSessions(SessionsOf(target_name), reason);
+}
+
+std::vector<SessionRegistry::Entry> IscsiTarget::Impl::SessionsOf(
+    const std::string& target_name) const {
+  return sessions_.Select([&target_name](const SessionRegistry::Entry& entry) {
+    return !entry.identity.discovery && SameName(entry.identity.target_name, target_name);
+  });
 }
 
 Task<Status> IscsiTarget::Impl::RequestLogout(std::string name, std::optional<int32_t> pg_tag) {
@@ -288,18 +294,33 @@ Task<Status> IscsiTarget::Impl::RequestLogout(std::string name, std::optional<in
     co_return ErrorOfField(ENOENT, "pg_tag", std::to_string(*pg_tag),
                            "there is no such portal group");
   }
-  const std::vector<SessionRegistry::Entry> sessions =
-      sessions_.Select([&](const SessionRegistry::Entry& entry) {
-        return !entry.identity.discovery && SameName(entry.identity.target_name, node->name()) &&
-               (!pg_tag || entry.identity.pg_tag == *pg_tag);
-      });
-  for (const SessionRegistry::Entry& entry : sessions) {
+  for (const SessionRegistry::Entry& entry : SessionsOf(node->name())) {
+    if (pg_tag && entry.identity.pg_tag != *pg_tag) continue;
     Worker& worker = *entry.worker;
     auto request = [&worker, tsih = entry.identity.tsih] {
       if (Session* session = worker.Find(tsih)) session->RequestLogout(kLogoutWithinNs);
     };
     co_await RunOn(worker.loop(), request);
   }
+  co_return OkStatus();
+}
+
+Task<Status> IscsiTarget::Impl::EnableHistogram(std::string name, bool enable) {
+  ASSIGN_OR_CO_RETURN(Node* const node, nodes.FindOrFail(name));
+  std::vector<std::unique_ptr<Histogram>> before;
+  for (size_t i = 0; enable && i < workers_.size(); ++i) {
+    before.push_back(std::make_unique<Histogram>(Histogram::kDefaultShift));
+  }
+  // Sessions that open from now on take the new ones.
+  std::swap(before, node->latencies);
+  const std::string target_name = node->name();
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    Worker& worker = *workers_[i];
+    Histogram* const latencies = node->latencies_at(i);
+    auto set = [&worker, &target_name, latencies] { worker.SetLatencies(target_name, latencies); };
+    co_await RunOn(worker.loop(), set);
+  }
+  // Nobody adds to the old ones any more.
   co_return OkStatus();
 }
 

@@ -31,6 +31,7 @@ struct IscsiTarget::Impl final : private ControlSide, private LoginConnection::H
 
   Task<Status> DeletePortalGroup(int32_t tag);
   Task<Status> DeleteTargetNode(std::string name);
+  Task<Status> EnableHistogram(std::string name, bool enable);
   Task<Status> RequestLogout(std::string name, std::optional<int32_t> pg_tag);
   Task<std::vector<ConnectionInfo>> Connections();
 
@@ -60,6 +61,7 @@ struct IscsiTarget::Impl final : private ControlSide, private LoginConnection::H
   // Closes the sessions and returns when they are gone.
   Task<void> EndSessions(std::vector<SessionRegistry::Entry> sessions, const char* reason);
   Task<void> EndSessionsOf(std::string target_name, const char* reason);
+  std::vector<SessionRegistry::Entry> SessionsOf(const std::string& target_name) const;
   Worker& LeastLoaded();
 
   bool started_ = false;

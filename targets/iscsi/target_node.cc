@@ -83,6 +83,7 @@ Node::Node(TargetNode description, DeviceRegistry& devices)
 
 TargetNode Node::Describe() const {
   TargetNode description = description_;
+  description.histogram = !latencies.empty();
   for (const scsi::TargetDevice::Lun& lun : device_->luns()) {
     description.luns.push_back({.bdev_name = lun.device_name, .lun_id = lun.number});
   }

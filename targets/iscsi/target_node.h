@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/histogram.h"
 #include "core/net/address.h"
 #include "core/task.h"
 #include "targets/iscsi/initiator_group.h"
@@ -33,6 +34,13 @@ class Node {
 
   // Where new logins through the portal group are sent; null when they are taken.
   const Portal* RedirectOf(int32_t pg_tag) const;
+
+  // How long its commands take, by reactor. Empty: nobody wants to know.
+  std::vector<std::unique_ptr<Histogram>> latencies;
+  // Of `latencies`, where they are added to; null when they are not.
+  Histogram* latencies_at(size_t reactor) {
+    return latencies.empty() ? nullptr : latencies[reactor].get();
+  }
 
   // It is about to go: nobody is admitted any more.
   bool removing = false;

@@ -54,6 +54,7 @@ void ScsiTask::Begin(Connection& connection, const ScsiCommandPdu& request, std:
   response_queued_ = status_queued_ = r2t_waits_ = burst_active_ = last_ = no_room_ = false;
   damaged_ = false;
   serial_ = session_->NextSerial();
+  begun_ns_ = session_->latencies() == nullptr ? 0 : session_->worker().loop().NowNs();
   itt_ = request.itt;
   cmd_sn_ = request.cmd_sn;
   unasked_max_ = 0;
@@ -419,7 +420,16 @@ void ScsiTask::AbortNow() {
   session_->nexus().Abort(*this);
 }
 
+// Of what the initiator got an answer to, as long as the histogram is on.
+void ScsiTask::AddLatency() {
+  Histogram* const latencies = session_->latencies();
+  if (latencies == nullptr || !status_queued_) return;
+  latencies->Add(session_->worker().loop().NowNs() - begun_ns_);
+}
+
 void ScsiTask::Finish() {
+  if (begun_ns_ != 0) [[unlikely]]
+    AddLatency();
   if (counted_) session_->OnTaskAnswered();
   counted_ = false;
   if (store_ != nullptr) connection_->unsolicited_buffers().Give(std::exchange(store_, nullptr));

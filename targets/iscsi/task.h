@@ -140,6 +140,7 @@ class ScsiTask final : public scsi::Command, public Numbered, private OutgoingPd
   void SendResponse();
   void SetDigestSense();
   void AbortNow();
+  void AddLatency();
   void Finish();
 
   // Links: of the session's free tasks, or of those of a connection that wait to start.
@@ -170,6 +171,7 @@ class ScsiTask final : public scsi::Command, public Numbered, private OutgoingPd
   uint32_t itt_ = 0;
   uint32_t cmd_sn_ = 0;
   uint64_t serial_ = 0;
+  uint64_t begun_ns_ = 0;  // 0: nobody asks how long it takes.
   uint32_t unasked_max_ = 0;
 
   // Data-out.

@@ -1,6 +1,7 @@
 #include "targets/iscsi/worker.h"
 
 #include "core/check.h"
+#include "targets/iscsi/names.h"
 
 namespace pollux::iscsi {
 namespace {
@@ -45,6 +46,12 @@ Session* Worker::Find(uint16_t tsih) {
 
 void Worker::Drain(uint64_t within_ns) {
   for (const auto& [tsih, session] : sessions_) session->Drain(within_ns);
+}
+
+void Worker::SetLatencies(const std::string& target_name, Histogram* latencies) {
+  for (const auto& [tsih, session] : sessions_) {
+    if (SameName(session->identity().target_name, target_name)) session->SetLatencies(latencies);
+  }
 }
 
 void Worker::CloseAll(const char* reason) {

@@ -48,6 +48,8 @@ class Worker {
   Session* Find(uint16_t tsih);
   void Drain(uint64_t within_ns);
   void CloseAll(const char* reason);
+  // Of all sessions with the target.
+  void SetLatencies(const std::string& target_name, Histogram* latencies);
   size_t session_count() const { return sessions_.size(); }
   void AppendConnections(std::vector<ConnectionInfo>& infos);
 

@@ -1,35 +1,16 @@
 """What is watched of block devices: histograms, queue depths, the last I/Os, what takes too long."""
 
 import base64
-import itertools
 import struct
 
 import pytest
 
 import pollux
 from exports import MIB, export, file_disk, listen, memory_disk, saved, wait_until
+from histograms import decode
 from iscsi_peer import GOOD, READ, Peer
 
 S = 10**9
-
-
-# SPDK's bucket layout, read without SPDK and without ours: (first value, count) of each bucket that is
-# not empty.
-
-
-def decode(answer):
-    assert set(answer) == {"histogram", "granularity", "min_range", "max_range", "tsc_rate"}
-    per_range = 1 << answer["granularity"]
-    raw = base64.b64decode(answer["histogram"], validate=True)
-    counts = struct.unpack(f"<{len(raw) // 8}Q", raw)
-    ranges = range(answer["min_range"], answer["max_range"] + 1)
-    assert len(counts) == len(ranges) * per_range
-    buckets = []
-    for (r, j), count in zip(itertools.product(ranges, range(per_range)), counts):
-        first = j if r == 0 else (per_range + j) << (r - 1)
-        if count:
-            buckets.append((first, count))
-    return buckets
 
 
 def range_of(value, granularity):
