@@ -88,7 +88,7 @@ void Connection::OnScsiCommand(const Pdu& pdu) {
   if (pdu.whole && task->takes_data()) {
     if (!pdu.digest_ok) {
       RejectDamaged(*pdu.header);
-      task->FailForDigest();
+      task->FailForDamage();
       return session_.Deliver(request.cmd_sn, immediate, *task);
     }
     // Most often it is wanted within this turn, and copied once.
@@ -123,7 +123,9 @@ void Connection::OnDataOut(const Pdu& pdu) {
   }
   if (&task->connection() != this) return Reject(pdu, RejectReason::kInvalidPduField);
   if (task->takes_data()) {
-    if (const char* fault = task->CheckDataOut(request)) {
+    if (!task->IsNext(request)) {
+      task->FailForDamage();
+    } else if (const char* fault = task->CheckDataOut(request)) {
       return Violate(pdu, RejectReason::kProtocolError, fault);
     }
   }

@@ -100,7 +100,7 @@ void ScsiTask::Refuse(scsi::ScsiStatus why) {
   Answer();
 }
 
-void ScsiTask::FailForDigest() {
+void ScsiTask::FailForDamage() {
   damaged_ = true;
   if (state_ == State::kWaiting) {
     // Before its turn: see Connection::AdmitTask.
@@ -115,11 +115,11 @@ void ScsiTask::FailForDigest() {
 
 void ScsiTask::RefuseDamaged() {
   Enter(State::kAnswering);
-  SetDigestSense();
+  SetDamageSense();
   Answer();
 }
 
-void ScsiTask::SetDigestSense() {
+void ScsiTask::SetDamageSense() {
   status = scsi::ScsiStatus::kCheckCondition;
   data_bytes = 0;
   const scsi::Sense why{scsi::SenseKey::kAbortedCommand,
@@ -137,7 +137,6 @@ const char* ScsiTask::CheckDataOut(const DataOutPdu& request) const {
   if (request.buffer_offset != data_out_.received_to()) {
     return "Data-Out is not where the last one ended";
   }
-  if (request.data_sn != next_data_sn_) return "DataSN is not the next one";
   const bool unasked = request.ttt == kReservedTag;
   const uint64_t end_max = unasked ? unasked_max_ : r2t_end_;
   if (end > end_max) return "Data-Out goes beyond what was allowed";
@@ -172,7 +171,7 @@ void ScsiTask::EndSegment(bool final, bool damaged) {
     ttt_ = kReservedTag;
     next_data_sn_ = 0;
   }
-  if (damaged) return FailForDigest();
+  if (damaged) return FailForDamage();
   switch (state_) {
     case State::kFree:
     case State::kWaiting:
@@ -331,7 +330,7 @@ void ScsiTask::OnBurstSent() {
 void ScsiTask::OnStatus() {
   Enter(State::kAnswering);
   data_out_.Done();
-  if (damaged_) SetDigestSense();
+  if (damaged_) SetDamageSense();
   // Aborted by this session's own task management, there is no response, even if it ended well at
   // the last moment. SAM-5 §5.3.1.
   Answer();

@@ -60,7 +60,9 @@ class ScsiTask final : public scsi::Command, public Numbered, private OutgoingPd
   // The immediate data: whole, in the read-ahead.
   void LendImmediateData(std::span<const std::byte> data);
   void SetAsideImmediateData() { data_out_.SetAside(); }
-  // Data-Out: null when it is as it should be, or what is wrong.
+  // Data-Out: whether it follows the last one of its sequence; null when it is as it should be, or
+  // what is wrong.
+  bool IsNext(const DataOutPdu& request) const { return request.data_sn == next_data_sn_; }
   const char* CheckDataOut(const DataOutPdu& request) const;
   // The data segment of a PDU begins, comes piece by piece, and ends.
   void BeginSegment(bool of_data_out);
@@ -68,9 +70,10 @@ class ScsiTask final : public scsi::Command, public Numbered, private OutgoingPd
   size_t PlaceFor(size_t bytes, std::span<iovec> places);
   void Landed(size_t bytes);
   void EndSegment(bool final, bool damaged);
-  // Data that came is damaged: what follows is discarded, and when the initiator has sent all that
-  // it announced, the command ends with CHECK CONDITION. §7.8, §11.4.7.2
-  void FailForDigest();
+  // Data that came is damaged, or some did not come: what follows is discarded, and when the
+  // initiator has sent all that it announced, the command ends with CHECK CONDITION. §7.8, §7.9,
+  // §11.4.7.2
+  void FailForDamage();
   // The connection ended within it.
   void DropSegment() { in_segment_ = false; }
 
@@ -138,7 +141,7 @@ class ScsiTask final : public scsi::Command, public Numbered, private OutgoingPd
   uint8_t SetResidual(Be32& residual) const;
   void Answer();
   void SendResponse();
-  void SetDigestSense();
+  void SetDamageSense();
   void AbortNow();
   void AddLatency();
   void Finish();

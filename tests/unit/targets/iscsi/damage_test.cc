@@ -297,7 +297,6 @@ TEST_F(DamageTest, DataOutThatBreaksItsSequence) {
            {"beyond the R2T", [](Wire& w) { w.data.resize(1024); }},
            {"at another offset", [](Wire& w) { w.Put32(40, 4); }},
            {"at an offset that wraps", [](Wire& w) { w.Put32(40, 0xfffffff0); }},
-           {"with another DataSN", [](Wire& w) { w.Put32(36, 7); }},
            {"too short", [](Wire& w) { w.data.resize(100); }},
        }) {
     const auto initiator = LogIn();
@@ -310,6 +309,43 @@ TEST_F(DamageTest, DataOutThatBreaksItsSequence) {
     EXPECT_EQ(initiator->Receive().opcode(), 0x3f) << c.what;
     EXPECT_TRUE(initiator->IsClosed()) << c.what;
   }
+}
+
+// As if one before it had been lost: RFC 7143 §7.9.
+TEST_F(DamageTest, DataOutWithAnotherDataSnFailsItsCommandAlone) {
+  const auto initiator = LogIn();
+  for (const std::vector<uint32_t>& numbers :
+       {std::vector<uint32_t>{0, 0}, {1, 0}, {27, 28}, {0, 0xffffffff}, {0xffffffff, 0}}) {
+    const Wire write = initiator->Command(Write10(0, 2), 0xa1, 1024);
+    const uint32_t itt = write.Get32(16);
+    initiator->Send(write);
+    const uint32_t ttt = initiator->Receive().Get32(20);
+    initiator->Send(initiator->DataOut(itt, ttt, numbers[0], 0, Bytes(512, 0xee), false));
+    EXPECT_TRUE(initiator->IsQuiet()) << "the rest is on its way";
+    initiator->Send(initiator->DataOut(itt, ttt, numbers[1], 512, Bytes(512, 0xee), true));
+    const auto answer = initiator->Finish(itt);
+    EXPECT_EQ(answer.status, 2);
+    EXPECT_EQ(answer.key, 0xb) << "ABORTED COMMAND";
+    EXPECT_EQ(answer.asc, 0x47) << "protocol service CRC error";
+  }
+  // The session is as it was, and what comes now is taken.
+  const Wire write = initiator->Command(Write10(0, 1), 0xa1, 512);
+  initiator->Send(write);
+  const Wire r2t = initiator->Receive();
+  initiator->Send(initiator->DataOut(write.Get32(16), r2t.Get32(20), 0, 0, Bytes(512), true));
+  EXPECT_EQ(initiator->Finish(write.Get32(16)).status, 0);
+}
+
+TEST_F(DamageTest, UnsolicitedDataOfWhichSomeIsLost) {
+  TestInitiator::LoginOptions options;
+  options.keys = {"InitialR2T=No", "ImmediateData=No", "FirstBurstLength=8192"};
+  const auto initiator = LogIn(options);
+  const Wire write = initiator->Command(Write10(0, 2), 0x21, 1024);
+  const uint32_t itt = write.Get32(16);
+  initiator->Send(write);
+  initiator->Send(initiator->DataOut(itt, 0xffffffff, 1, 512, Bytes(512), true));
+  EXPECT_EQ(initiator->Finish(itt).status, 2);
+  EXPECT_EQ(initiator->NoData(TestUnitReady()).status, 0);
 }
 
 TEST_F(DamageTest, UnsolicitedDataBeyondFirstBurstLength) {
