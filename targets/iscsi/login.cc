@@ -147,9 +147,7 @@ LoginStatus Login::TakeKey(std::string_view key, std::string_view value) {
     fault_ = absl::StrFormat("the key '%s' belongs into the first request", Printable(key));
     return LoginStatus::kInitiatorError;
   }
-  if (value.size() > kValueBytesMax && !is_name && key != key::kAuthMethod) {
-    PutAnswer(key, value::kReject);
-  } else if (key == key::kSessionType) {
+  if (key == key::kSessionType) {
     if (value != value::kNormal && value != value::kDiscovery) {
       fault_ = "an unknown SessionType";
       return LoginStatus::kSessionTypeNotSupported;

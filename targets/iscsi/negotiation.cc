@@ -81,6 +81,7 @@ std::optional<std::string> Negotiation::Answer(std::string_view key, std::string
   }
   settled_.emplace(key);
   if (discovery_ && rule->irrelevant_to_discovery) return std::string(value::kIrrelevant);
+  if (value.size() > kValueBytesMax) return std::string(value::kReject);
   std::string answer = Apply(*rule, value);
   if (answer.empty()) return std::nullopt;
   return answer;

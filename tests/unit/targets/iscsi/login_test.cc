@@ -280,7 +280,8 @@ TEST_F(LoginTest, ARejectedValueLeavesTheDefault) {
 }
 
 TEST_F(LoginTest, AValueOfMoreThan255BytesIsRejected) {
-  EXPECT_EQ(Answer("X-key", std::string(256, 'v')), "Reject");
+  EXPECT_EQ(Answer("InitiatorAlias", std::string(256, 'v')), "Reject");
+  EXPECT_EQ(Answer("X-key", std::string(256, 'v')), "NotUnderstood") << "as it is when it is short";
 }
 
 TEST_F(LoginTest, OperationalKeysOfTheSecurityStageAreRejected) {
