@@ -64,9 +64,10 @@ def test_a_caller_that_does_not_wait_for_its_answer_is_served_all_the_same(pollu
         with call() as connection:
             connection.sendall(request(1, "bdev_null_create", name=f"N{number}", num_blocks=8, block_size=512))
     assert wait_until(lambda: len(polluxd.client.bdev_get_bdevs()) == 50)
+    polluxd.client.bdev_null_create("Last", 8, 512)  # Saved after those that came before it.
     polluxd.kill()
     polluxd.start()
-    assert len(polluxd.client.bdev_get_bdevs()) == 50
+    assert len(polluxd.client.bdev_get_bdevs()) == 51
 
 
 def test_a_caller_that_resets_while_waiting_is_forgotten(polluxd, call):
