@@ -43,6 +43,14 @@ Task<void> Remove(DeviceRegistry& devices, std::string name) {
   if (!removed.ok()) LogError("block", "%s: %s", name, removed.message());
 }
 
+void MakeDirectoryOfSocket(const std::string& path) {
+  const std::filesystem::path directory = std::filesystem::path(path).parent_path();
+  std::error_code error;
+  if (!directory.empty() && std::filesystem::create_directories(directory, error)) {
+    chmod(directory.c_str(), 0755);  // The socket itself is for its owner alone.
+  }
+}
+
 bool HasSubsystem(const rpc::Dispatcher& dispatcher, const std::string& name) {
   for (const rpc::Method* method : dispatcher.methods()) {
     if (method->subsystem == name) return true;
@@ -114,7 +122,7 @@ Task<Status> Appliance::Start() {
 
   if (options_.wait_for_rpc) {
     LogNotice("service", "waiting for framework_start_init");
-    rpc_server_->Resume();
+    ResumeRpc();
     NotifySystemd("READY=1");
     co_return OkStatus();
   }
@@ -141,21 +149,51 @@ Status Appliance::OpenState() {
 
 Status Appliance::ListenForRpc() {
   rpc_server_ = std::make_unique<rpc::JsonRpcServer>(control_, *dispatcher_);
-  rpc_server_->Pause();
-  for (const std::string& path : options_.rpc_sockets) {
-    const std::filesystem::path directory = std::filesystem::path(path).parent_path();
-    std::error_code error;
-    if (!directory.empty() && std::filesystem::create_directories(directory, error)) {
-      chmod(directory.c_str(), 0755);  // The socket itself is for its owner alone.
-    }
+  if (!options_.grpc_sockets.empty() || !options_.grpc_tcp.empty()) {
+    grpc_server_ = std::make_unique<rpc::GrpcServer>(control_, *dispatcher_);
   }
+  PauseRpc();
+  for (const auto* paths : {&options_.rpc_sockets, &options_.grpc_sockets}) {
+    for (const std::string& path : *paths) MakeDirectoryOfSocket(path);
+  }
+  RETURN_IF_ERROR(rpc_server_->BindUnix(options_.rpc_sockets));
+  if (grpc_server_ != nullptr) RETURN_IF_ERROR(BindForGrpc());
   if (options_.rpc_tcp.has_value()) {
     ASSIGN_OR_RETURN(const SocketAddress asked, SocketAddress::ParseHostPort(*options_.rpc_tcp));
     ASSIGN_OR_RETURN(const SocketAddress address, rpc_server_->ListenTcp(asked));
     LogNotice("rpc", "JSON-RPC on %s", address.ToString());
   }
   // Last, so that who finds a socket finds a process that has all it was told to listen on.
-  return rpc_server_->ListenUnix(options_.rpc_sockets);
+  if (grpc_server_ != nullptr) RETURN_IF_ERROR(grpc_server_->Listen());
+  return rpc_server_->ListenBound();
+}
+
+Status Appliance::BindForGrpc() {
+  for (const std::string& path : options_.grpc_sockets) {
+    RETURN_IF_ERROR(grpc_server_->BindUnix(path));
+  }
+  for (const std::string& text : options_.grpc_tcp) {
+    ASSIGN_OR_RETURN(const SocketAddress asked, SocketAddress::ParseHostPort(text));
+    ASSIGN_OR_RETURN(const SocketAddress address, grpc_server_->ListenTcp(asked));
+    LogNotice("rpc", "gRPC on %s", address.ToString());
+  }
+  return OkStatus();
+}
+
+void Appliance::PauseRpc() {
+  rpc_server_->Pause();
+  if (grpc_server_ != nullptr) grpc_server_->Pause();
+}
+
+void Appliance::ResumeRpc() {
+  rpc_server_->Resume();
+  if (grpc_server_ != nullptr) grpc_server_->Resume();
+}
+
+// Both in the same time.
+Task<void> Appliance::StopRpc() {
+  if (grpc_server_ != nullptr) tasks_.Spawn(grpc_server_->Stop(kRpcDrainNs));
+  if (rpc_server_ != nullptr) co_await rpc_server_->Stop(kRpcDrainNs);
 }
 
 Task<Status> Appliance::ImportConfiguration(std::vector<rpc::SavedCall> calls) {
@@ -189,7 +227,7 @@ Task<Status> Appliance::Initialise() {
     co_return ErrorOfErrno(EALREADY, "the initialisation has begun already");
   }
   initialisation_ = Initialisation::kRunning;
-  rpc_server_->Pause();
+  PauseRpc();
   const Status status = co_await BringUp();
   initialisation_ = Initialisation::kEnded;
   initialisation_ended_.Set();
@@ -218,7 +256,8 @@ Task<Status> Appliance::BringUp() {
   LogNotice("service", "ready after %d ms: %d reactors, %d block devices, %d pending",
             (clock_.NowNs() - started_ns_) / kNsPerMs, reactors_->size(),
             devices_->devices().size(), configuration_->pending().size());
-  rpc_server_->Resume();
+  ResumeRpc();
+  if (grpc_server_ != nullptr) grpc_server_->SetServing(true);
   initialised_.Set();
   co_return OkStatus();
 }
@@ -407,6 +446,7 @@ std::vector<std::string> Appliance::Complaints() const {
 
 Task<void> Appliance::Stop() {
   stopping_ = true;
+  if (grpc_server_ != nullptr) grpc_server_->SetServing(false);
   if (nvme_ != nullptr) nvme_->CancelConnects();
   if (ioat_ != nullptr) ioat_->CancelAttaches();
   if (initialisation_ == Initialisation::kRunning) co_await initialisation_ended_;
@@ -414,7 +454,7 @@ Task<void> Appliance::Stop() {
   if (handlers_ != nullptr) handlers_->EndWaits();
   NotifySystemd("STOPPING=1");
   if (retry_timer_ != nullptr) control_.CancelTimer(*retry_timer_);
-  if (rpc_server_ != nullptr) co_await rpc_server_->Stop(kRpcDrainNs);
+  co_await StopRpc();
   co_await tasks_.Drained();
   // Both in the same time.
   if (nvmf_ != nullptr) tasks_.Spawn(nvmf_->Stop(kDrainNs));
@@ -452,6 +492,7 @@ Task<void> Appliance::Stop() {
   nvme_disk_buffers_.reset();
   file_disk_buffers_.reset();
   memory_.reset();
+  grpc_server_.reset();
   rpc_server_.reset();
   dispatcher_.reset();
   configuration_.reset();

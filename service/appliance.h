@@ -18,6 +18,7 @@
 #include "drivers/stacked/stacked_disks.h"
 #include "drivers/uring/file_disk.h"
 #include "rpc/dispatcher.h"
+#include "rpc/grpc/grpc_server.h"
 #include "rpc/json_rpc_server.h"
 #include "service/bdev_options.h"
 #include "service/configuration.h"
@@ -97,6 +98,11 @@ class Appliance {
 
   Status OpenState();
   Status ListenForRpc();
+  Status BindForGrpc();
+  // Calls wait meanwhile: during initialisation.
+  void PauseRpc();
+  void ResumeRpc();
+  Task<void> StopRpc();
   // Makes the calls without saving them: the commit that follows the last one takes all or none.
   Task<Status> ImportConfiguration(std::vector<rpc::SavedCall> calls);
   Task<Status> BringUp();
@@ -119,6 +125,7 @@ class Appliance {
   std::unique_ptr<Configuration> configuration_;
   std::unique_ptr<rpc::Dispatcher> dispatcher_;
   std::unique_ptr<rpc::JsonRpcServer> rpc_server_;
+  std::unique_ptr<rpc::GrpcServer> grpc_server_;  // Null with --grpc off.
   std::vector<rpc::SavedCall> imported_;
   std::string store_warning_;
 

@@ -1,6 +1,7 @@
 #include "service/options.h"
 
 #include <sched.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,11 +33,39 @@ std::string UserDirectory(const char* variable, const char* fallback) {
   return std::string(home != nullptr ? home : "/tmp") + fallback;
 }
 
+// --grpc ADDR:PORT | unix:PATH | off.
+Status AddGrpcAddress(std::string_view option, const std::string& text, DaemonOptions& options,
+                      bool& off) {
+  constexpr std::string_view kUnix = "unix:";
+  if (text == "off") {
+    off = true;
+  } else if (text.starts_with(kUnix) && text.size() > kUnix.size()) {
+    options.grpc_sockets.push_back(text.substr(kUnix.size()));
+  } else if (const auto address = SocketAddress::ParseHostPort(text);
+             address.ok() && address->IsLoopback()) {
+    options.grpc_tcp.push_back(text);
+  } else {
+    return InvalidField(option, text,
+                        "must be unix:PATH, a loopback address and a port, such as "
+                        "127.0.0.1:50051, or off: nothing tells who calls from elsewhere");
+  }
+  if (off && options.grpc_sockets.size() + options.grpc_tcp.size() > 0) {
+    return InvalidField(option, text, "off excludes addresses");
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
 std::string DefaultRpcSocket() {
   if (geteuid() == 0) return "/run/pollux/pollux.sock";
   return UserDirectory("XDG_RUNTIME_DIR", "/.cache") + "/pollux/pollux.sock";
+}
+
+std::string DefaultGrpcSocket(const std::string& rpc_socket) {
+  std::string path = rpc_socket + ".grpc";
+  if (path.size() >= sizeof(sockaddr_un::sun_path)) path.clear();
+  return path;
 }
 
 std::string DefaultStateDirectory() {
@@ -92,6 +121,7 @@ Result<std::vector<int>> ParseCores(const std::string& text) {
 Result<DaemonOptions> ParseDaemonOptions(const std::vector<std::string>& arguments) {
   DaemonOptions options;
   bool no_state = false;
+  bool no_grpc = false;
   std::optional<std::string> cores;
 
   for (size_t i = 0; i < arguments.size(); ++i) {
@@ -159,7 +189,10 @@ Result<DaemonOptions> ParseDaemonOptions(const std::vector<std::string>& argumen
       if (options.idle_after_us > 1000 * 1000) {
         return InvalidField(name, text, "at most 1000000 (a second); --poll never sleeps");
       }
-    } else if (name == "--grpc" || name == "--http") {
+    } else if (name == "--grpc") {
+      ASSIGN_OR_RETURN(const std::string text, value());
+      RETURN_IF_ERROR(AddGrpcAddress(name, text, options, no_grpc));
+    } else if (name == "--http") {
       ASSIGN_OR_RETURN(const std::string text, value());
       if (text != "off") {
         return InvalidField(name, text,
@@ -196,6 +229,10 @@ Result<DaemonOptions> ParseDaemonOptions(const std::vector<std::string>& argumen
   }
   if (!no_state && !options.state_dir.has_value()) options.state_dir = DefaultStateDirectory();
   if (options.rpc_sockets.empty()) options.rpc_sockets.push_back(DefaultRpcSocket());
+  if (!no_grpc && options.grpc_sockets.empty() && options.grpc_tcp.empty()) {
+    const std::string path = DefaultGrpcSocket(options.rpc_sockets.front());
+    if (!path.empty()) options.grpc_sockets.push_back(path);
+  }
   if (options.spdk_compat) options.rpc_sockets.push_back("/var/tmp/spdk.sock");
   return options;
 }
@@ -221,6 +258,8 @@ std::string DaemonHelp() {
       "  --poll                   reactors never sleep\n"
       "  --idle-after-us N        a reactor sleeps after N microseconds in vain (default: 200)\n"
       "  --grpc ADDR:PORT | unix:PATH | off\n"
+      "                           gRPC; loopback addresses only; may be repeated\n"
+      "                           (default: the first -r with .grpc at its end)\n"
       "  --http ADDR:PORT | off   not in this version: only 'off' is accepted\n"
       "  --log-level LEVEL        ERROR, WARNING, NOTICE, INFO or DEBUG (default: NOTICE)\n"
       "  --version, --help\n",

@@ -16,6 +16,9 @@ struct DaemonOptions {
   std::vector<std::string> rpc_sockets;  // -r, repeatable.
   std::optional<std::string> rpc_tcp;    // --rpc-tcp ADDR:PORT, loopback only.
   bool spdk_compat = false;              // Adds /var/tmp/spdk.sock.
+  // --grpc unix:PATH, repeatable; default: beside the first of rpc_sockets, where that fits.
+  std::vector<std::string> grpc_sockets;
+  std::vector<std::string> grpc_tcp;       // --grpc ADDR:PORT, repeatable, loopback only.
   std::optional<std::string> config_file;  // -c
   bool wait_for_rpc = false;
   std::optional<std::string> state_dir;  // Absent: --no-state.
@@ -41,6 +44,8 @@ std::string DaemonHelp();
 // Where sockets and state lie unless told otherwise: /run/pollux and /var/lib/pollux for root,
 // below the user's runtime and state directories otherwise.
 std::string DefaultRpcSocket();
+// Beside a socket for JSON-RPC; empty when the path would be too long for one.
+std::string DefaultGrpcSocket(const std::string& rpc_socket);
 std::string DefaultStateDirectory();
 
 }  // namespace pollux::service

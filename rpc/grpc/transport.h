@@ -12,8 +12,9 @@ namespace pollux::rpc {
 // gRPC over connections that others accepted. One thread of its own waits for gRPC's events and
 // hands them to the control loop, where the calls are answered; it sleeps when there are none.
 //
-// gRPC has threads for callbacks, too, and a server of its own for health and reflection; those
-// wake up every second for nothing, and are not used.
+// gRPC has threads for callbacks, too, and services of its own for health and reflection that need
+// them: those wake up every second and then sleep through what comes in the next 100 ms, so they
+// are not used. Its timer threads, which deadlines need, do look around once a second.
 class GrpcTransport {
  public:
   // What one caller may have of us, and all together.

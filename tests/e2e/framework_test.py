@@ -606,7 +606,9 @@ def test_version_is_one_line():
         ["--mem-mib", "-1"],
         ["--idle-after-us", "2000000"],
         ["--log-level", "LOUD"],
-        ["--grpc", "127.0.0.1:1"],
+        ["--grpc", "0.0.0.0:1"],
+        ["--grpc", "192.0.2.1:50051"],
+        ["--grpc", "maybe"],
         ["--http", "127.0.0.1:1"],
         ["--poll=yes"],
         # RPC over TCP is for this machine alone.

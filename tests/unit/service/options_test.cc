@@ -59,9 +59,31 @@ TEST(ParseDaemonOptions, SaysWhatIsWrong) {
             "--state-dir and --no-state exclude each other");
 }
 
+TEST(ParseDaemonOptions, GrpcIsBesideTheFirstSocketUnlessToldOtherwise) {
+  const auto options = ParseDaemonOptions({"-r", "/a/x.sock", "-r", "/a/y.sock"});
+  EXPECT_THAT(options->grpc_sockets, testing::ElementsAre("/a/x.sock.grpc"));
+  EXPECT_TRUE(options->grpc_tcp.empty());
+  const auto told = ParseDaemonOptions({"--grpc", "127.0.0.1:0", "--grpc", "[::1]:1"});
+  EXPECT_TRUE(told->grpc_sockets.empty());
+  EXPECT_THAT(told->grpc_tcp, testing::ElementsAre("127.0.0.1:0", "[::1]:1"));
+  EXPECT_THAT(ParseDaemonOptions({"--grpc=unix:/b"})->grpc_sockets, testing::ElementsAre("/b"));
+  EXPECT_TRUE(ParseDaemonOptions({"--grpc", "off"})->grpc_sockets.empty());
+  // A socket of JSON-RPC may have the longest path there is.
+  const std::string longest = "/" + std::string(106, 'x');
+  EXPECT_TRUE(ParseDaemonOptions({"-r", longest})->grpc_sockets.empty());
+}
+
+TEST(ParseDaemonOptions, GrpcIsForThisMachineAlone) {
+  for (const char* address :
+       {"0.0.0.0:1", "192.0.2.1:1", "[::]:1", "127.0.0.1", "unix:", "on", ""}) {
+    EXPECT_THAT(ErrorOf({"--grpc", address}), testing::HasSubstr("must be unix:PATH, a loopback"));
+  }
+  EXPECT_THAT(ErrorOf({"--grpc", "off", "--grpc", "unix:/b"}), testing::HasSubstr("excludes"));
+  EXPECT_THAT(ErrorOf({"--grpc", "unix:/b", "--grpc", "off"}), testing::HasSubstr("excludes"));
+}
+
 TEST(ParseDaemonOptions, RefusesFacesThatAreNotServedYet) {
-  EXPECT_EQ(ErrorOf({"--grpc", "off", "--http", "off"}), "");
-  EXPECT_THAT(ErrorOf({"--grpc", "127.0.0.1:5000"}), testing::HasSubstr("only 'off' is accepted"));
+  EXPECT_EQ(ErrorOf({"--http", "off"}), "");
   EXPECT_THAT(ErrorOf({"--http", "127.0.0.1:80"}), testing::HasSubstr("only 'off' is accepted"));
 }
 
