@@ -1,12 +1,11 @@
 """JSON-RPC calls, one at a time, many at a time, or as a batch."""
 
-import difflib
 import itertools
 import json
 import os
 
-from pollux import descriptors
 from pollux.errors import ConnectionLost, RpcError
+from pollux.methods import Methods
 from pollux.transport import Connection
 
 # How many calls call_many keeps in flight. The server takes 1024 per connection.
@@ -23,7 +22,7 @@ def default_address():
     return os.path.join(directory, "pollux/pollux.sock")
 
 
-class Client:
+class Client(Methods):
     """A connection to polluxd, and the methods that it can be asked.
 
     `address` is the path of a Unix socket, "127.0.0.1:5260", or (host, port). `timeout` is for each
@@ -31,10 +30,10 @@ class Client:
     """
 
     def __init__(self, address=None, timeout=60.0, catalog=None):
+        super().__init__(catalog)
         self.connection = Connection(default_address() if address is None else address, timeout)
         # Answers to requests whose id could not be read, and errors of notifications.
         self.unasked = []
-        self._catalog = catalog
         self._ids = itertools.count(1)
 
     def __enter__(self):
@@ -53,33 +52,6 @@ class Client:
     @timeout.setter
     def timeout(self, seconds):
         self.connection.timeout = seconds
-
-    @property
-    def catalog(self):
-        if self._catalog is None:
-            self._catalog = descriptors.load()
-        return self._catalog
-
-    def __getattr__(self, name):
-        if name.startswith("_"):
-            raise AttributeError(name)
-        method = self.catalog.methods.get(name)
-        if method is None:
-            near = difflib.get_close_matches(name, self.catalog.methods)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise AttributeError(f"there is no method {name}{hint}")
-
-        def call(*args, **kwargs):
-            return self.call(method.name, method.arguments(args, kwargs))
-
-        call.__name__ = call.__qualname__ = method.name
-        call.__doc__ = method.doc
-        call.__signature__ = method.signature
-        setattr(self, name, call)
-        return call
-
-    def __dir__(self):
-        return [*super().__dir__(), *self.catalog.methods]
 
     def call(self, method, params=None):
         """Any method with any params, unchecked. Returns the result or raises an RpcError."""

@@ -76,6 +76,11 @@ class Method:
     help: str
     parameters: tuple
     changes: bool
+    path: str  # How gRPC calls it: "/pollux.v1.Bdev/GetBdevs".
+    request: str  # The full name of its request,
+    response: str  # and of its response.
+    bare: str  # The field of the response that is the result; empty: all of it is.
+    decode_error: int  # JSON-RPC's code for parameters that do not decode.
 
     @property
     def summary(self):
@@ -175,7 +180,7 @@ class Catalog:
         for file, comments in ours:
             for s, service in enumerate(file.service):
                 for m, method in enumerate(service.method):
-                    self._add_method(service, method, comments.get((6, s, 2, m), ""))
+                    self._add_method(file, service, method, comments.get((6, s, 2, m), ""))
 
     def _add_types(self, file, package, comments):
         # The numbers are those of descriptor.proto, of which a comment's path consists.
@@ -189,7 +194,11 @@ class Catalog:
             for enum in message.enum_type:
                 self._enums[f"{name}.{enum.name}"] = enum
 
-    def _option(self, kind, options, name):
+    def new(self, name):
+        """An empty message of the given full name."""
+        return self._factory.GetPrototype(self._pool.FindMessageTypeByName(name))()
+
+    def option(self, kind, options, name):
         """An option of ours, or None where it is not set. `kind`: "Method", "Field", "EnumValue"."""
         if kind not in self._options:
             type_of_kind = self._pool.FindMessageTypeByName(f"google.protobuf.{kind}Options")
@@ -198,8 +207,8 @@ class Catalog:
         extension = self._pool.FindExtensionByName(f"pollux.v1.{name}")
         return parsed.Extensions[extension] if parsed.HasExtension(extension) else None
 
-    def _add_method(self, service, method, comment):
-        rpc = self._option("Method", method.options, "rpc")
+    def _add_method(self, file, service, method, comment):
+        rpc = self.option("Method", method.options, "rpc")
         if rpc is None:
             return
         self.methods[rpc.name] = Method(
@@ -208,6 +217,11 @@ class Catalog:
             help=comment,
             parameters=self._parameters(method.input_type, ()),
             changes=rpc.changes,
+            path=f"/{file.package}.{service.name}/{method.name}",
+            request=method.input_type[1:],
+            response=method.output_type[1:],
+            bare=rpc.bare,
+            decode_error=rpc.decode_error,
         )
 
     def _parameters(self, type_name, within):
@@ -219,7 +233,7 @@ class Catalog:
 
     def _parameter(self, field, comment, within):
         def option(name):
-            return self._option("Field", field.options, name)
+            return self.option("Field", field.options, name)
 
         default = option("default")
         is_message = field.type == field.TYPE_MESSAGE and field.type_name not in within
@@ -241,7 +255,7 @@ class Catalog:
             return "any JSON"
         if field.type == field.TYPE_ENUM:
             values = (
-                self._option("EnumValue", value.options, "json_value") or (value.name if value.number else "")
+                self.option("EnumValue", value.options, "json_value") or (value.name if value.number else "")
                 for value in self._enums[field.type_name].value
             )
             return "|".join(value for value in values if value)

@@ -126,6 +126,18 @@ class Daemon:
 
         return Client(self.socket, timeout)
 
+    @property
+    def grpc_socket(self):
+        """Where it serves gRPC, unless --grpc told it otherwise."""
+        return self.socket + ".grpc"
+
+    def connect_grpc(self, timeout=60.0):
+        """A new client over gRPC, which is the caller's to close."""
+        # Only here, so that tests without gRPC do not need python3-grpcio.
+        from pollux.grpc_client import GrpcClient  # pylint: disable=import-outside-toplevel
+
+        return GrpcClient(self.grpc_socket, timeout)
+
     def stop(self, sig=signal.SIGTERM):
         """Ends it in order; it must exit with 0, in time. Nothing happens when it is not running."""
         if self.process is None:
