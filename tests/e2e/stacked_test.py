@@ -10,7 +10,7 @@ import pytest
 
 import pollux
 from exports import BLOCK, MIB, export, memory_disk, saved, wait_until
-from iscsi_peer import Peer
+from iscsi_peer import ASYNC, DATA_IN, NOP_IN, READ, RESPONSE, WRITE, Peer
 from nvmf_exports import Subsystem
 
 UUID = "b7a1e2a4-7a0e-4b3e-9c51-0c7d3a0f6f10"
@@ -423,41 +423,76 @@ def test_no_completion_is_lost_among_errors_and_delays(client):
         peer.nop(b"still here")
 
 
-def test_the_disk_comes_and_goes_under_load(client):
-    """A base that is removed and made again while a host reads and writes: every command is answered."""
+class Load(threading.Thread):
+    """An initiator that keeps 16 commands in flight and holds the target to answer each, once."""
+
+    def __init__(self, target):
+        super().__init__()
+        self.target = target
+        self.stopping = threading.Event()
+        self.answers = {}
+        self.fault = None
+
+    def run(self):
+        try:
+            with Peer(self.target.portal, timeout=60) as peer:
+                assert peer.login(self.target.iqn) == 0
+                self.keep_busy(peer)
+        except Exception as fault:  # Told by the test's own thread.
+            self.fault = fault
+
+    def keep_busy(self, peer):
+        waiting = set()
+        while waiting or not self.stopping.is_set():
+            while len(waiting) < 16 and not self.stopping.is_set():
+                lba = len(waiting) * 64
+                if len(waiting) % 3 == 0:
+                    cdb = struct.pack(">BBIBHB", 0x2A, 0, lba, 0, 1, 0)
+                    pdu = peer.command_pdu(cdb, BLOCK, WRITE, bytes(BLOCK))
+                else:
+                    pdu = peer.command_pdu(struct.pack(">BBIBHB", 0x28, 0, lba, 0, 8, 0), 8 * BLOCK, READ)
+                waiting.add(pdu.tag)
+                peer.send(pdu)
+            answer = peer.receive()
+            if answer.opcode == NOP_IN:
+                peer.answer_ping(answer)
+            elif answer.opcode == RESPONSE or answer.opcode == DATA_IN and answer.flags & 1:
+                waiting.remove(answer.tag)
+                self.answers[answer.bhs[3]] = self.answers.get(answer.bhs[3], 0) + 1
+            else:
+                assert answer.opcode in (DATA_IN, ASYNC), answer.opcode
+
+
+@pytest.mark.parametrize("times", [50, pytest.param(1000, marks=pytest.mark.nightly)])
+def test_the_disk_comes_and_goes_under_load(client, times):
+    """A stacked disk, or its base, is removed and made again while hosts read and write."""
     memory_disk(client, MIB, name="Mem")
     make_passthru(client)
     target = export(client, "PT0")
-    stop = threading.Event()
-    answers, broken = {}, []
-
-    def load():
-        try:
-            with Peer(target.portal, timeout=30) as peer:
-                assert peer.login(target.iqn) == 0
-                lba = 0
-                while not stop.is_set():
-                    lba = (lba + 1) % 1000
-                    status, _, _ = peer.run(struct.pack(">BBIBHB", 0x28, 0, lba, 0, 8, 0), 8 * BLOCK)
-                    answers[status] = answers.get(status, 0) + 1
-        except Exception as error:  # Told by the test's own thread.
-            broken.append(error)
-
-    threads = [threading.Thread(target=load) for _ in range(4)]
-    for thread in threads:
-        thread.start()
+    loads = [Load(target) for _ in range(4)]
+    for load in loads:
+        load.start()
     try:
-        for _ in range(50):
-            client.bdev_malloc_delete("Mem")
-            assert names(client) == []
-            memory_disk(client, MIB, name="Mem")
-            client.bdev_wait_for_examine()
+        for round_ in range(times):
+            if round_ % 2:
+                client.bdev_passthru_delete("PT0")
+                assert names(client) == ["Mem"]
+                make_passthru(client)
+            else:
+                client.bdev_malloc_delete("Mem")
+                assert names(client) == []
+                memory_disk(client, MIB, name="Mem")
+                client.bdev_wait_for_examine()
             assert names(client) == ["Mem", "PT0"]
     finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-    assert not broken and answers[GOOD] > 0
+        for load in loads:
+            load.stopping.set()
+        for load in loads:
+            load.join()
+    assert [load.fault for load in loads] == [None] * 4
+    print([load.answers for load in loads])
+    assert all(load.answers[GOOD] > 0 for load in loads)
+    assert any(len(load.answers) > 1 for load in loads), "some met the time when there was no disk"
     with Peer(target.portal) as peer:
         assert peer.login(target.iqn) == 0
         assert wait_until(lambda: peer.ready() == GOOD)
