@@ -91,6 +91,7 @@ struct GrpcServer::Impl final : GrpcTransport::Owner {
   std::map<int, std::unique_ptr<Guest>> guests;  // By their own descriptor.
   std::map<int, Guest*> by_number;
   bool paused = false;
+  bool stopping = false;
   Event resumed;
   GrpcTransport transport{loop, *this};  // Last: calls may come from here on.
 };
@@ -170,6 +171,10 @@ void GrpcServer::Impl::OnCall(std::shared_ptr<GrpcStream> stream) {
 
 Task<void> GrpcServer::Impl::Serve(const Method* method, std::shared_ptr<GrpcStream> stream) {
   while (paused) co_await resumed;
+  if (stopping) {
+    stream->Finish({.code = GrpcCode::kUnavailable, .message = "the server is stopping"});
+    co_return;
+  }
   if (stream->gone()) {
     stream->Finish({.code = GrpcCode::kDeadlineExceeded,
                     .message = "the deadline passed before the call began"});
@@ -265,6 +270,7 @@ void GrpcServer::SetServing(bool serving) { impl_->health.SetServing(serving); }
 
 Task<void> GrpcServer::Stop(uint64_t drain_ns) {
   for (auto& door : impl_->doors) door->listener.reset();
+  impl_->stopping = true;
   impl_->health.End();
   Resume();
   co_await impl_->transport.Stop(drain_ns);

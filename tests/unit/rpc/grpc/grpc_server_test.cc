@@ -1,6 +1,7 @@
 #include "rpc/grpc/grpc_server.h"
 
 #include <gmock/gmock.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <sys/stat.h>
 
 #include <thread>
@@ -254,6 +255,31 @@ TEST_F(GrpcServerTest, StopAnswersWhatIsInFlight) {
   StopGrpc();  // Which releases it.
   caller.join();
   EXPECT_EQ(grpc_server_, nullptr);
+}
+
+TEST_F(GrpcServerTest, WhatWasHeldIsNotBegunByStop) {
+  EXPECT_TRUE(Call("Echo", EchoOf("x")).status.ok());  // Connected.
+  OnLoop([&] { grpc_server_->Pause(); });
+  grpc::GenericStub stub(channel_);
+  grpc::ClientContext context;
+  grpc::CompletionQueue queue;
+  const grpc::Slice nothing;
+  grpc::ByteBuffer response;
+  grpc::Status status;
+  const auto held = stub.PrepareUnaryCall(&context, "/pollux.rpc_test.Test/Nothing",
+                                          grpc::ByteBuffer(&nothing, 1), &queue);
+  held->StartCall();
+  held->Finish(&response, &status, nullptr);
+  // By the same connection: the other call has come before this one is answered.
+  EXPECT_EQ(Health(), HealthCheckResponse::NOT_SERVING);
+  StopGrpc();
+  void* tag = nullptr;
+  bool ok = false;
+  EXPECT_TRUE(queue.Next(&tag, &ok));
+  EXPECT_EQ(status.error_code(), grpc::UNAVAILABLE);
+  OnLoop([&] { EXPECT_EQ(notifications_, 0); });
+  queue.Shutdown();
+  EXPECT_FALSE(queue.Next(&tag, &ok));
 }
 
 TEST_F(GrpcServerTest, StopWaitsForHandlersThatOutlastIt) {
