@@ -17,6 +17,7 @@ pollux_package(abseil  absl_status absl_statusor absl_str_format absl_strings ab
 pollux_package(uring   liburing)
 pollux_package(isal    libisal)
 pollux_package(sqlite  sqlite3)
+pollux_package(openssl libcrypto)
 pollux_package(grpc    grpc++)
 
 # Only DPDK's environment layer, linked statically: the shared one loads every driver that the machine
