@@ -14,7 +14,7 @@
 //   bytes                  upper-case hexadecimal
 //   map<string, T>         an object
 //   (raw_json) string      the JSON value that it holds
-//   (secret)               read, never written
+//   (secret)               read, and written where that is asked for
 
 namespace pollux::rpc {
 
@@ -38,9 +38,13 @@ std::string EncodeResult(const Method& method, const google::protobuf::Message& 
 void AppendResult(std::string& out, const Method& method,
                   const google::protobuf::Message& response);
 
+// Whether (secret) fields are written. Only what the store keeps has them.
+enum class Secrets { kLeftOut, kWritten };
+
 // Any message as a JSON object, compact: what the store keeps of a request. Absent optional fields
-// are left out; so are secrets, replaced by nothing.
-std::string EncodeMessage(const google::protobuf::Message& message);
+// are left out.
+std::string EncodeMessage(const google::protobuf::Message& message,
+                          Secrets secrets = Secrets::kLeftOut);
 
 // `text` as a JSON string, with quotes.
 std::string QuoteJson(std::string_view text);

@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kSingular = -1;
 
-void AppendMessage(std::string& out, const Message& message);
+void AppendMessage(std::string& out, const Message& message, Secrets secrets);
 
 void AppendHex(std::string& out, std::string_view bytes) {
   constexpr char kHex[] = "0123456789ABCDEF";
@@ -43,8 +43,8 @@ void AppendEnum(std::string& out, const FieldDescriptor& field, int number) {
 }
 
 // One value: the field's, or its `index`th.
-void AppendValue(std::string& out, const Message& message, const FieldDescriptor& field,
-                 int index) {
+void AppendValue(std::string& out, const Message& message, const FieldDescriptor& field, int index,
+                 Secrets secrets) {
   const Reflection& r = *message.GetReflection();
   const bool one = index == kSingular;
   switch (field.cpp_type()) {
@@ -84,12 +84,14 @@ void AppendValue(std::string& out, const Message& message, const FieldDescriptor
     }
     case FieldDescriptor::CPPTYPE_MESSAGE:
       return AppendMessage(
-          out, one ? r.GetMessage(message, &field) : r.GetRepeatedMessage(message, &field, index));
+          out, one ? r.GetMessage(message, &field) : r.GetRepeatedMessage(message, &field, index),
+          secrets);
   }
 }
 
 // In the order of the keys, so that equal maps are equal text.
-void AppendMap(std::string& out, const Message& message, const FieldDescriptor& field) {
+void AppendMap(std::string& out, const Message& message, const FieldDescriptor& field,
+               Secrets secrets) {
   const Reflection& r = *message.GetReflection();
   const FieldDescriptor* key = field.message_type()->map_key();
   const FieldDescriptor* value = field.message_type()->map_value();
@@ -105,27 +107,28 @@ void AppendMap(std::string& out, const Message& message, const FieldDescriptor& 
     if (out.back() != '{') out.push_back(',');
     AppendJsonString(out, name);
     out.push_back(':');
-    AppendValue(out, *entry, *value, kSingular);
+    AppendValue(out, *entry, *value, kSingular, secrets);
   }
   out.push_back('}');
 }
 
-void AppendField(std::string& out, const Message& message, const FieldDescriptor& field) {
-  if (field.is_map()) return AppendMap(out, message, field);
-  if (!field.is_repeated()) return AppendValue(out, message, field, kSingular);
+void AppendField(std::string& out, const Message& message, const FieldDescriptor& field,
+                 Secrets secrets) {
+  if (field.is_map()) return AppendMap(out, message, field, secrets);
+  if (!field.is_repeated()) return AppendValue(out, message, field, kSingular, secrets);
   const int size = message.GetReflection()->FieldSize(message, &field);
   out.push_back('[');
   for (int i = 0; i < size; ++i) {
     if (i > 0) out.push_back(',');
-    AppendValue(out, message, field, i);
+    AppendValue(out, message, field, i, secrets);
   }
   out.push_back(']');
 }
 
 // There is nothing to write: an absent field, a secret, an enum's zero that stands for "absent", no
 // text where JSON should be, a list that is to be left out while it is empty.
-bool IsAbsent(const Message& message, const FieldDescriptor& field) {
-  if (field.options().GetExtension(v1::secret)) return true;
+bool IsAbsent(const Message& message, const FieldDescriptor& field, Secrets secrets) {
+  if (secrets == Secrets::kLeftOut && field.options().GetExtension(v1::secret)) return true;
   const Reflection& r = *message.GetReflection();
   if (field.is_repeated()) {
     return field.options().GetExtension(v1::omit_empty) && r.FieldSize(message, &field) == 0;
@@ -143,18 +146,18 @@ bool IsAbsent(const Message& message, const FieldDescriptor& field) {
   return false;
 }
 
-void AppendMessage(std::string& out, const Message& message) {
+void AppendMessage(std::string& out, const Message& message, Secrets secrets) {
   const google::protobuf::Descriptor& type = *message.GetDescriptor();
   out.push_back('{');
   bool first = true;
   for (int i = 0; i < type.field_count(); ++i) {
     const FieldDescriptor& field = *type.field(i);
-    if (IsAbsent(message, field)) continue;
+    if (IsAbsent(message, field, secrets)) continue;
     if (!first) out.push_back(',');
     first = false;
     AppendJsonString(out, JsonKey(field));
     out.push_back(':');
-    AppendField(out, message, field);
+    AppendField(out, message, field, secrets);
   }
   out.push_back('}');
 }
@@ -172,12 +175,12 @@ const std::string& JsonValueOf(const EnumValueDescriptor& value) {
 }
 
 void AppendResult(std::string& out, const Method& method, const Message& response) {
-  if (method.bare == nullptr) return AppendMessage(out, response);
-  if (IsAbsent(response, *method.bare)) {
+  if (method.bare == nullptr) return AppendMessage(out, response, Secrets::kLeftOut);
+  if (IsAbsent(response, *method.bare, Secrets::kLeftOut)) {
     out += "null";
     return;
   }
-  AppendField(out, response, *method.bare);
+  AppendField(out, response, *method.bare, Secrets::kLeftOut);
 }
 
 std::string EncodeResult(const Method& method, const Message& response) {
@@ -186,9 +189,9 @@ std::string EncodeResult(const Method& method, const Message& response) {
   return out;
 }
 
-std::string EncodeMessage(const Message& message) {
+std::string EncodeMessage(const Message& message, Secrets secrets) {
   std::string out;
-  AppendMessage(out, message);
+  AppendMessage(out, message, secrets);
   return out;
 }
 

@@ -128,10 +128,12 @@ TEST_F(JsonCodecTest, AListMayBeLeftOutWhileItIsEmpty) {
   EXPECT_NE(EncodeMessage(kinds).find(R"("rarely":["now"])"), std::string::npos);
 }
 
-TEST_F(JsonCodecTest, ASecretIsReadAndNeverWritten) {
+TEST_F(JsonCodecTest, ASecretIsReadAndWrittenOnlyOnDemand) {
   const Kinds kinds = Decoded(R"({"password":"swordfish"})");
   EXPECT_EQ(kinds.password(), "swordfish");
   EXPECT_EQ(EncodeMessage(kinds).find("swordfish"), std::string::npos);
+  EXPECT_NE(EncodeMessage(kinds, Secrets::kWritten).find(R"("password":"swordfish")"),
+            std::string::npos);
   EXPECT_EQ(Error(R"({"password":123456})"), "password|(secret)|must be a string, not a number");
   EXPECT_EQ(Error(R"({"password":"a","password":"swordfish"})"),
             "password|(secret)|is given twice");
