@@ -41,7 +41,12 @@ const std::vector<SubsystemInfo>& Subsystems() {
        {"nvmf_set_config", "nvmf_set_max_subsystems", "nvmf_set_crdt", "nvmf_create_transport",
         "nvmf_discovery_add_referral", "nvmf_create_subsystem", "nvmf_subsystem_add_host",
         "nvmf_subsystem_add_ns", "nvmf_ns_add_host", "nvmf_subsystem_add_listener"}},
-      {"iscsi", {"scsi"}, true}};
+      {"iscsi",
+       {"scsi"},
+       true,
+       {"iscsi_set_options", "iscsi_set_discovery_auth", "iscsi_create_auth_group",
+        "iscsi_create_portal_group", "iscsi_portal_group_set_auth", "iscsi_create_initiator_group",
+        "iscsi_create_target_node"}}};
   return subsystems;
 }
 

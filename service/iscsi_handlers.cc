@@ -10,6 +10,7 @@ namespace pollux::service {
 namespace {
 
 constexpr char kPortalGroupKind[] = "iscsi_portal_group";
+constexpr char kAuthGroupKind[] = "iscsi_auth_group";
 constexpr char kInitiatorGroupKind[] = "iscsi_initiator_group";
 constexpr char kTargetNodeKind[] = "iscsi_target_node";
 
@@ -25,6 +26,40 @@ std::vector<iscsi::GroupMap> Maps(const Repeated& field) {
     maps.push_back({.pg_tag = map.pg_tag(), .ig_tag = map.ig_tag()});
   }
   return maps;
+}
+
+// All messages name the four fields alike.
+template <typename Message>
+iscsi::Authentication AuthenticationOf(const Message& message) {
+  return {.disable = message.disable_chap(),
+          .require = message.require_chap(),
+          .mutual = message.mutual_chap(),
+          .group = message.chap_group()};
+}
+
+template <typename Message>
+void FillAuthentication(const iscsi::Authentication& authentication, Message& message) {
+  message.set_disable_chap(authentication.disable);
+  message.set_require_chap(authentication.require);
+  message.set_mutual_chap(authentication.mutual);
+  message.set_chap_group(authentication.group);
+}
+
+template <typename Message>
+iscsi::ChapSecret SecretOf(const Message& message) {
+  return {.user = message.user(),
+          .secret = message.secret(),
+          .muser = message.muser(),
+          .msecret = message.msecret()};
+}
+
+template <typename Message>
+void FillSecret(const iscsi::ChapSecret& secret, Message& message) {
+  message.set_user(secret.user);
+  message.set_secret(secret.secret);
+  if (secret.muser.empty()) return;
+  message.set_muser(secret.muser);
+  message.set_msecret(secret.msecret);
 }
 
 // The request that makes this node, or the answer that shows it: they name the fields alike.
@@ -43,10 +78,7 @@ void Fill(const iscsi::TargetNode& node, Message& message) {
     if (lun.lun_id.has_value()) entry->set_lun_id(*lun.lun_id);
   }
   message.set_queue_depth(node.queue_depth);
-  message.set_disable_chap(node.disable_chap);
-  message.set_require_chap(node.require_chap);
-  message.set_mutual_chap(node.mutual_chap);
-  message.set_chap_group(node.chap_group);
+  FillAuthentication(node.authentication, message);
   message.set_header_digest(node.header_digest);
   message.set_data_digest(node.data_digest);
 }
@@ -57,10 +89,7 @@ iscsi::Options OptionsOf(const v1::IscsiSetOptionsRequest& request) {
   options.node_base = request.node_base();
   options.nop_timeout_s = request.nop_timeout();
   options.nop_in_interval_s = request.nop_in_interval();
-  options.disable_chap = request.disable_chap();
-  options.require_chap = request.require_chap();
-  options.mutual_chap = request.mutual_chap();
-  options.chap_group = request.chap_group();
+  options.discovery = AuthenticationOf(request);
   options.max_sessions = request.max_sessions();
   options.max_queue_depth = request.max_queue_depth();
   options.max_connections_per_session = request.max_connections_per_session();
@@ -87,6 +116,13 @@ void IscsiHandlers::Bind(rpc::Dispatcher& dispatcher) {
   dispatcher.Bind("iscsi_start_portal_group", this, &IscsiHandlers::StartPortalGroup);
   dispatcher.Bind("iscsi_delete_portal_group", this, &IscsiHandlers::DeletePortalGroup);
   dispatcher.Bind("iscsi_get_portal_groups", this, &IscsiHandlers::GetPortalGroups);
+  dispatcher.Bind("iscsi_portal_group_set_auth", this, &IscsiHandlers::SetPortalGroupAuth);
+  dispatcher.Bind("iscsi_set_discovery_auth", this, &IscsiHandlers::SetDiscoveryAuth);
+  dispatcher.Bind("iscsi_create_auth_group", this, &IscsiHandlers::CreateAuthGroup);
+  dispatcher.Bind("iscsi_auth_group_add_secret", this, &IscsiHandlers::AddSecret);
+  dispatcher.Bind("iscsi_auth_group_remove_secret", this, &IscsiHandlers::RemoveSecret);
+  dispatcher.Bind("iscsi_delete_auth_group", this, &IscsiHandlers::DeleteAuthGroup);
+  dispatcher.Bind("iscsi_get_auth_groups", this, &IscsiHandlers::GetAuthGroups);
   dispatcher.Bind("iscsi_create_initiator_group", this, &IscsiHandlers::CreateInitiatorGroup);
   dispatcher.Bind("iscsi_initiator_group_add_initiators", this, &IscsiHandlers::AddInitiators);
   dispatcher.Bind("iscsi_initiator_group_remove_initiators", this,
@@ -101,6 +137,7 @@ void IscsiHandlers::Bind(rpc::Dispatcher& dispatcher) {
   dispatcher.Bind("iscsi_target_node_request_logout", this, &IscsiHandlers::RequestLogout);
   dispatcher.Bind("iscsi_enable_histogram", this, &IscsiHandlers::EnableHistogram);
   dispatcher.Bind("iscsi_get_histogram", this, &IscsiHandlers::GetHistogram);
+  dispatcher.Bind("iscsi_target_node_set_auth", this, &IscsiHandlers::SetTargetNodeAuth);
   dispatcher.Bind("iscsi_delete_target_node", this, &IscsiHandlers::DeleteTargetNode);
   dispatcher.Bind("iscsi_get_target_nodes", this, &IscsiHandlers::GetTargetNodes);
   dispatcher.Bind("iscsi_get_connections", this, &IscsiHandlers::GetConnections);
@@ -122,6 +159,8 @@ Task<Result<v1::IscsiSetOptionsResponse>> IscsiHandlers::SetOptions(
   CO_RETURN_IF_ERROR(iscsi::Validate(options));
   options_set_ = !caller.replay;
   appliance_.iscsi_options() = std::move(options);
+  // They say how discovery is authenticated, in place of what was said before.
+  if (!caller.replay) appliance_.configuration().Erase({"options", "iscsi_discovery_auth"});
   appliance_.configuration().Put({"options", "iscsi"},
                                  {{"iscsi_set_options", rpc::EncodeMessage(request)}});
   co_return Done<v1::IscsiSetOptionsResponse>();
@@ -134,10 +173,7 @@ Task<Result<v1::IscsiGetOptionsResponse>> IscsiHandlers::GetOptions(v1::IscsiGet
   response.set_node_base(options.node_base);
   response.set_nop_timeout(options.nop_timeout_s);
   response.set_nop_in_interval(options.nop_in_interval_s);
-  response.set_disable_chap(options.disable_chap);
-  response.set_require_chap(options.require_chap);
-  response.set_mutual_chap(options.mutual_chap);
-  response.set_chap_group(options.chap_group);
+  FillAuthentication(options.discovery, response);
   response.set_max_sessions(options.max_sessions);
   response.set_max_queue_depth(options.max_queue_depth);
   response.set_max_connections_per_session(options.max_connections_per_session);
@@ -181,8 +217,9 @@ Task<Result<v1::IscsiStartPortalGroupResponse>> IscsiHandlers::StartPortalGroup(
       v1::IscsiCreatePortalGroupRequest create;
       CO_RETURN_IF_ERROR(rpc::DecodeParams(calls.front().params, /*relaxed=*/true, create));
       create.set_wait(false);
-      appliance_.configuration().Put(id,
-                                     {{"iscsi_create_portal_group", rpc::EncodeMessage(create)}});
+      std::vector<rpc::SavedCall> changed = calls;
+      changed.front().params = rpc::EncodeMessage(create);
+      appliance_.configuration().Put(id, std::move(changed));
     }
   }
   co_return Done<v1::IscsiStartPortalGroupResponse>();
@@ -209,6 +246,69 @@ Task<Result<v1::IscsiGetPortalGroupsResponse>> IscsiHandlers::GetPortalGroups(
       where->set_host(portal.host);
       where->set_port(portal.port);
     }
+  }
+  co_return response;
+}
+
+Task<Result<v1::IscsiPortalGroupSetAuthResponse>> IscsiHandlers::SetPortalGroupAuth(
+    v1::IscsiPortalGroupSetAuthRequest request) {
+  CO_RETURN_IF_ERROR(
+      appliance_.iscsi().SetPortalGroupAuthentication(request.tag(), AuthenticationOf(request)));
+  const ObjectId id{kPortalGroupKind, std::to_string(request.tag())};
+  std::vector<rpc::SavedCall> calls = appliance_.configuration().CallsOf(id);
+  if (calls.size() > 1) calls.resize(1);  // What makes the group; what was set before.
+  calls.push_back({"iscsi_portal_group_set_auth", rpc::EncodeMessage(request)});
+  appliance_.configuration().Put(id, std::move(calls));
+  co_return Done<v1::IscsiPortalGroupSetAuthResponse>();
+}
+
+Task<Result<v1::IscsiSetDiscoveryAuthResponse>> IscsiHandlers::SetDiscoveryAuth(
+    v1::IscsiSetDiscoveryAuthRequest request) {
+  CO_RETURN_IF_ERROR(appliance_.iscsi().SetDiscoveryAuthentication(AuthenticationOf(request)));
+  appliance_.configuration().Put({"options", "iscsi_discovery_auth"},
+                                 {{"iscsi_set_discovery_auth", rpc::EncodeMessage(request)}});
+  co_return Done<v1::IscsiSetDiscoveryAuthResponse>();
+}
+
+Task<Result<v1::IscsiCreateAuthGroupResponse>> IscsiHandlers::CreateAuthGroup(
+    v1::IscsiCreateAuthGroupRequest request) {
+  iscsi::AuthGroup group{.tag = request.tag(), .secrets = {}};
+  for (const v1::IscsiChapSecret& secret : request.secrets()) {
+    group.secrets.push_back(SecretOf(secret));
+  }
+  CO_RETURN_IF_ERROR(appliance_.iscsi().CreateAuthGroup(std::move(group)));
+  SaveAuthGroup(request.tag());
+  co_return Done<v1::IscsiCreateAuthGroupResponse>();
+}
+
+Task<Result<v1::IscsiAuthGroupAddSecretResponse>> IscsiHandlers::AddSecret(
+    v1::IscsiAuthGroupAddSecretRequest request) {
+  CO_RETURN_IF_ERROR(appliance_.iscsi().AddSecret(request.tag(), SecretOf(request)));
+  SaveAuthGroup(request.tag());
+  co_return Done<v1::IscsiAuthGroupAddSecretResponse>();
+}
+
+Task<Result<v1::IscsiAuthGroupRemoveSecretResponse>> IscsiHandlers::RemoveSecret(
+    v1::IscsiAuthGroupRemoveSecretRequest request) {
+  CO_RETURN_IF_ERROR(appliance_.iscsi().RemoveSecret(request.tag(), request.user()));
+  SaveAuthGroup(request.tag());
+  co_return Done<v1::IscsiAuthGroupRemoveSecretResponse>();
+}
+
+Task<Result<v1::IscsiDeleteAuthGroupResponse>> IscsiHandlers::DeleteAuthGroup(
+    v1::IscsiDeleteAuthGroupRequest request) {
+  CO_RETURN_IF_ERROR(appliance_.iscsi().DeleteAuthGroup(request.tag()));
+  appliance_.configuration().Erase({kAuthGroupKind, std::to_string(request.tag())});
+  co_return Done<v1::IscsiDeleteAuthGroupResponse>();
+}
+
+Task<Result<v1::IscsiGetAuthGroupsResponse>> IscsiHandlers::GetAuthGroups(
+    v1::IscsiGetAuthGroupsRequest) {
+  v1::IscsiGetAuthGroupsResponse response;
+  for (const iscsi::AuthGroup& group : appliance_.iscsi().auth_groups()) {
+    v1::IscsiAuthGroup* entry = response.add_auth_groups();
+    entry->set_tag(group.tag);
+    for (const iscsi::ChapSecret& secret : group.secrets) FillSecret(secret, *entry->add_secrets());
   }
   co_return response;
 }
@@ -272,10 +372,7 @@ Task<Result<v1::IscsiCreateTargetNodeResponse>> IscsiHandlers::CreateTargetNode(
     node.luns.push_back(std::move(spec));
   }
   node.queue_depth = request.queue_depth();
-  node.disable_chap = request.disable_chap();
-  node.require_chap = request.require_chap();
-  node.mutual_chap = request.mutual_chap();
-  node.chap_group = request.chap_group();
+  node.authentication = AuthenticationOf(request);
   node.header_digest = request.header_digest();
   node.data_digest = request.data_digest();
   ASSIGN_OR_CO_RETURN(const std::string name,
@@ -349,6 +446,14 @@ Task<Result<v1::IscsiGetHistogramResponse>> IscsiHandlers::GetHistogram(
   co_return response;
 }
 
+Task<Result<v1::IscsiTargetNodeSetAuthResponse>> IscsiHandlers::SetTargetNodeAuth(
+    v1::IscsiTargetNodeSetAuthRequest request) {
+  CO_RETURN_IF_ERROR(
+      appliance_.iscsi().SetAuthentication(request.name(), AuthenticationOf(request)));
+  SaveTargetNode(request.name());
+  co_return Done<v1::IscsiTargetNodeSetAuthResponse>();
+}
+
 Task<Result<v1::IscsiDeleteTargetNodeResponse>> IscsiHandlers::DeleteTargetNode(
     v1::IscsiDeleteTargetNodeRequest request) {
   const std::string name = appliance_.iscsi().FullName(request.name());
@@ -400,6 +505,20 @@ Task<Result<v1::IscsiGetStatsResponse>> IscsiHandlers::GetStats(v1::IscsiGetStat
   response.set_exiting(counts.exiting);
   response.set_exited(counts.exited);
   co_return response;
+}
+
+void IscsiHandlers::SaveAuthGroup(int32_t tag) {
+  for (const iscsi::AuthGroup& group : appliance_.iscsi().auth_groups()) {
+    if (group.tag != tag) continue;
+    v1::IscsiCreateAuthGroupRequest create;
+    create.set_tag(tag);
+    for (const iscsi::ChapSecret& secret : group.secrets) {
+      FillSecret(secret, *create.add_secrets());
+    }
+    appliance_.configuration().Put(
+        {kAuthGroupKind, std::to_string(tag)},
+        {{"iscsi_create_auth_group", rpc::EncodeMessage(create, rpc::Secrets::kWritten)}});
+  }
 }
 
 void IscsiHandlers::SaveInitiatorGroup(int32_t tag) {

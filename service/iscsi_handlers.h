@@ -33,6 +33,21 @@ class IscsiHandlers {
   Task<Result<v1::IscsiGetPortalGroupsResponse>> GetPortalGroups(
       v1::IscsiGetPortalGroupsRequest request);
 
+  Task<Result<v1::IscsiPortalGroupSetAuthResponse>> SetPortalGroupAuth(
+      v1::IscsiPortalGroupSetAuthRequest request);
+
+  Task<Result<v1::IscsiSetDiscoveryAuthResponse>> SetDiscoveryAuth(
+      v1::IscsiSetDiscoveryAuthRequest request);
+  Task<Result<v1::IscsiCreateAuthGroupResponse>> CreateAuthGroup(
+      v1::IscsiCreateAuthGroupRequest request);
+  Task<Result<v1::IscsiAuthGroupAddSecretResponse>> AddSecret(
+      v1::IscsiAuthGroupAddSecretRequest request);
+  Task<Result<v1::IscsiAuthGroupRemoveSecretResponse>> RemoveSecret(
+      v1::IscsiAuthGroupRemoveSecretRequest request);
+  Task<Result<v1::IscsiDeleteAuthGroupResponse>> DeleteAuthGroup(
+      v1::IscsiDeleteAuthGroupRequest request);
+  Task<Result<v1::IscsiGetAuthGroupsResponse>> GetAuthGroups(v1::IscsiGetAuthGroupsRequest request);
+
   Task<Result<v1::IscsiCreateInitiatorGroupResponse>> CreateInitiatorGroup(
       v1::IscsiCreateInitiatorGroupRequest request);
   Task<Result<v1::IscsiInitiatorGroupAddInitiatorsResponse>> AddInitiators(
@@ -58,6 +73,8 @@ class IscsiHandlers {
   Task<Result<v1::IscsiEnableHistogramResponse>> EnableHistogram(
       v1::IscsiEnableHistogramRequest request);
   Task<Result<v1::IscsiGetHistogramResponse>> GetHistogram(v1::IscsiGetHistogramRequest request);
+  Task<Result<v1::IscsiTargetNodeSetAuthResponse>> SetTargetNodeAuth(
+      v1::IscsiTargetNodeSetAuthRequest request);
   Task<Result<v1::IscsiDeleteTargetNodeResponse>> DeleteTargetNode(
       v1::IscsiDeleteTargetNodeRequest request);
   Task<Result<v1::IscsiGetTargetNodesResponse>> GetTargetNodes(
@@ -67,6 +84,7 @@ class IscsiHandlers {
       v1::IscsiGetConnectionsRequest request);
   Task<Result<v1::IscsiGetStatsResponse>> GetStats(v1::IscsiGetStatsRequest request);
 
+  void SaveAuthGroup(int32_t tag);
   void SaveInitiatorGroup(int32_t tag);
   void SaveTargetNode(const std::string& name);
   // Target nodes lost the maps that named a group.

@@ -433,6 +433,11 @@ inline constexpr size_t kNegotiationBytesMax = 64 * 1024;
 
 namespace key {
 inline constexpr char kAuthMethod[] = "AuthMethod";
+inline constexpr char kChapA[] = "CHAP_A";  // §12.1.3
+inline constexpr char kChapC[] = "CHAP_C";
+inline constexpr char kChapI[] = "CHAP_I";
+inline constexpr char kChapN[] = "CHAP_N";
+inline constexpr char kChapR[] = "CHAP_R";
 inline constexpr char kDataDigest[] = "DataDigest";
 inline constexpr char kDataPduInOrder[] = "DataPDUInOrder";
 inline constexpr char kDataSequenceInOrder[] = "DataSequenceInOrder";
@@ -467,6 +472,7 @@ namespace value {
 inline constexpr char kYes[] = "Yes";
 inline constexpr char kNo[] = "No";
 inline constexpr char kNone[] = "None";
+inline constexpr char kChap[] = "CHAP";
 inline constexpr char kCrc32c[] = "CRC32C";
 inline constexpr char kReject[] = "Reject";
 inline constexpr char kIrrelevant[] = "Irrelevant";

@@ -30,6 +30,30 @@ std::vector<PortalGroup> IscsiTarget::portal_groups_as_bound() const {
   return impl_->portal_groups.groups_as_bound();
 }
 
+Status IscsiTarget::SetPortalGroupAuthentication(int32_t tag, Authentication authentication) {
+  return impl_->portal_groups.SetAuthentication(tag, authentication);
+}
+
+// --- Authentication.
+
+Status IscsiTarget::CreateAuthGroup(AuthGroup group) {
+  return impl_->auth_groups.Create(std::move(group));
+}
+Status IscsiTarget::AddSecret(int32_t tag, ChapSecret secret) {
+  return impl_->auth_groups.AddSecret(tag, std::move(secret));
+}
+Status IscsiTarget::RemoveSecret(int32_t tag, const std::string& user) {
+  return impl_->auth_groups.RemoveSecret(tag, user);
+}
+Status IscsiTarget::DeleteAuthGroup(int32_t tag) { return impl_->auth_groups.Delete(tag); }
+std::vector<AuthGroup> IscsiTarget::auth_groups() const { return impl_->auth_groups.groups(); }
+// Reactors see the same options, and never this part of them.
+Status IscsiTarget::SetDiscoveryAuthentication(Authentication authentication) {
+  RETURN_IF_ERROR(Validate(authentication));
+  impl_->options.discovery = authentication;
+  return OkStatus();
+}
+
 // --- Initiator groups.
 
 Status IscsiTarget::CreateInitiatorGroup(InitiatorGroup group) {
@@ -86,6 +110,9 @@ Status IscsiTarget::RemoveMaps(const std::string& name, const std::vector<GroupM
 Status IscsiTarget::SetRedirect(const std::string& name, int32_t pg_tag, std::optional<Portal> to) {
   return impl_->nodes.SetRedirect(WithNodeBase(impl_->options.node_base, name), pg_tag,
                                   std::move(to));
+}
+Status IscsiTarget::SetAuthentication(const std::string& name, Authentication authentication) {
+  return impl_->nodes.SetAuthentication(FullName(name), authentication);
 }
 Task<Status> IscsiTarget::RequestLogout(std::string name, std::optional<int32_t> pg_tag) {
   return impl_->RequestLogout(WithNodeBase(impl_->options.node_base, name), pg_tag);

@@ -20,16 +20,33 @@
 
 namespace pollux::iscsi {
 
+// Who must prove to be who, and by which secrets. Neither disable nor require: the initiator has
+// the choice, where there is a group.
+struct Authentication {
+  bool disable = false;
+  bool require = false;
+  bool mutual = false;  // The target proves itself too. Only with require.
+  int32_t group = 0;    // The tag of an AuthGroup; 0 for none.
+};
+// A user of an initiator, and what the target answers one who wants it to prove itself too.
+struct ChapSecret {
+  std::string user;    // CHAP_N of RFC 7143 §12.1.3: 1 to 255 bytes.
+  std::string secret;  // 1 to 1023 bytes.
+  std::string muser;   // The same, of the target; both empty where it has none.
+  std::string msecret;
+};
+struct AuthGroup {
+  int32_t tag = 0;                  // From 1.
+  std::vector<ChapSecret> secrets;  // Each user once.
+};
+
 // iscsi_set_options, with SPDK's defaults.
 struct Options {
   std::optional<std::string> auth_file;
   std::string node_base = "iqn.2016-06.io.spdk";
   int32_t nop_timeout_s = 60;
   int32_t nop_in_interval_s = 30;  // At most 60.
-  bool disable_chap = false;
-  bool require_chap = false;
-  bool mutual_chap = false;
-  int32_t chap_group = 0;
+  Authentication discovery;        // Where the portal group has none of its own.
   uint32_t max_sessions = 128;
   uint32_t max_queue_depth = 64;
   uint32_t max_connections_per_session = 2;
@@ -61,7 +78,9 @@ struct PortalGroup {
   int32_t tag = 0;  // 1 to 65535.
   std::vector<Portal> portals;
   bool is_private = false;  // Discovery through other groups does not show it.
-  bool listening = false;   // False after create with wait, until started.
+  // Of discovery sessions. Absent: as the options have it.
+  std::optional<Authentication> discovery;
+  bool listening = false;  // False after create with wait, until started.
 };
 struct InitiatorGroup {
   int32_t tag = 0;                      // 1 to 65535.
@@ -89,10 +108,7 @@ struct TargetNode {
   std::vector<Redirect> redirects;  // At most one of a portal group.
   std::vector<LunSpec> luns;        // With lun_id, in the answers.
   int32_t queue_depth = 64;
-  bool disable_chap = false;
-  bool require_chap = false;
-  bool mutual_chap = false;
-  int32_t chap_group = 0;
+  Authentication authentication;
   bool header_digest = false;
   bool data_digest = false;
   bool histogram = false;
@@ -155,9 +171,19 @@ class IscsiTarget {
   Status StartPortalGroup(int32_t tag);
   // Maps of target nodes that name it go with it, as SPDK does; its connections are closed.
   Task<Status> DeletePortalGroup(int32_t tag);
+  // Of discovery sessions through the group, from the next login on.
+  Status SetPortalGroupAuthentication(int32_t tag, Authentication authentication);
   std::vector<PortalGroup> portal_groups() const;
   // The same, with the ports that the kernel chose where "0" was asked for.
   std::vector<PortalGroup> portal_groups_as_bound() const;
+
+  Status CreateAuthGroup(AuthGroup group);
+  Status AddSecret(int32_t tag, ChapSecret secret);
+  Status RemoveSecret(int32_t tag, const std::string& user);
+  Status DeleteAuthGroup(int32_t tag);
+  std::vector<AuthGroup> auth_groups() const;
+  // Of discovery sessions through portal groups that have no rule of their own.
+  Status SetDiscoveryAuthentication(Authentication authentication);
 
   Status CreateInitiatorGroup(InitiatorGroup group);
   Status AddInitiators(int32_t tag, std::vector<std::string> initiators,
@@ -177,6 +203,8 @@ class IscsiTarget {
   Status RemoveMaps(const std::string& name, const std::vector<GroupMap>& maps);
   // Without `to`: new logins are taken again.
   Status SetRedirect(const std::string& name, int32_t pg_tag, std::optional<Portal> to);
+  // Of sessions with the node, from the next login on.
+  Status SetAuthentication(const std::string& name, Authentication authentication);
   // Asks the initiators of the target, those that came through one portal group or all, to log out.
   // Who has not done so within kLogoutWithinNs is disconnected.
   static constexpr uint64_t kLogoutWithinNs = 30 * kNsPerSecond;

@@ -59,7 +59,11 @@ Login::Reply Login::OnRequest(const LoginRequestPdu& request, std::string_view t
   gathered_.append(text);
   if ((request.flags & kContinue) != 0) return MakeReply(request);
 
-  const LoginStatus status = TakeText();
+  LoginStatus status = TakeText();
+  if (status == LoginStatus::kSuccess && stage_ == LoginStage::kSecurity && !chap_ &&
+      verdict_.authentication.require && (request.flags & kTransit) != 0) {
+    status = FailAuthentication("CHAP is required, and was not offered");
+  }
   if (status != LoginStatus::kSuccess) return Fail(request, status, fault_);
   // Without the operational stage there is no occasion to propose them.
   const bool at_end = stage_ == LoginStage::kSecurity && (request.flags & kTransit) != 0 &&
@@ -104,13 +108,15 @@ LoginStatus Login::TakeText() {
     fault_ = "the text is not made of key=value pairs";
     return LoginStatus::kInitiatorError;
   }
+  Chap::Keys chap;
+  const bool chap_was_agreed = chap_.has_value();
   // What kind of session it is, and with which target, decides how other keys are answered,
   // wherever it stands.
   const bool first = !admitted_;
   if (first) {
     for (const KeyValue& pair : *pairs) {
       if (!SaysWhoItIs(pair.key)) continue;
-      const LoginStatus status = TakeKey(pair.key, pair.value);
+      const LoginStatus status = TakeKey(pair.key, pair.value, chap);
       if (status != LoginStatus::kSuccess) return status;
     }
     const LoginStatus status = TakeNames();
@@ -118,12 +124,13 @@ LoginStatus Login::TakeText() {
   }
   for (const KeyValue& pair : *pairs) {
     if (first && SaysWhoItIs(pair.key)) continue;
-    const LoginStatus status = TakeKey(pair.key, pair.value);
+    const LoginStatus status = TakeKey(pair.key, pair.value, chap);
     if (status != LoginStatus::kSuccess) return status;
   }
-  if (!authenticated_) {
-    fault_ = "none of the offered authentication methods is acceptable";
-    return LoginStatus::kAuthenticationFailed;
+  if (chap.any()) {
+    // Who sends CHAP's keys has seen our choice of the method. §12.1
+    if (!chap_was_agreed) return FailAuthentication("a CHAP key came before CHAP was agreed upon");
+    if (!chap_->OnKeys(chap, answer_)) return FailAuthentication(chap_->fault());
   }
   if (stage_ == LoginStage::kOperational && !declared_) {
     declared_ = true;
@@ -136,7 +143,7 @@ LoginStatus Login::TakeText() {
   return LoginStatus::kSuccess;
 }
 
-LoginStatus Login::TakeKey(std::string_view key, std::string_view value) {
+LoginStatus Login::TakeKey(std::string_view key, std::string_view value, Chap::Keys& chap) {
   // §6.3: no key is negotiated twice in a login. That is no reason to remember what is unknown.
   if (!seen_.emplace(key).second) {
     fault_ = absl::StrFormat("the key '%s' came twice", Printable(key));
@@ -146,6 +153,12 @@ LoginStatus Login::TakeKey(std::string_view key, std::string_view value) {
   if (admitted_ && SaysWhoItIs(key)) {
     fault_ = absl::StrFormat("the key '%s' belongs into the first request", Printable(key));
     return LoginStatus::kInitiatorError;
+  }
+  if (stage_ == LoginStage::kSecurity) {
+    if (std::optional<std::string_view>* member = chap.Find(key)) {
+      *member = value;
+      return LoginStatus::kSuccess;
+    }
   }
   if (key == key::kSessionType) {
     if (value != value::kNormal && value != value::kDiscovery) {
@@ -160,7 +173,9 @@ LoginStatus Login::TakeKey(std::string_view key, std::string_view value) {
     }
     (key == key::kInitiatorName ? identity_.initiator_name : identity_.target_name) = value;
   } else if (key == key::kAuthMethod) {
-    AnswerAuthMethod(value);
+    if (!AnswerAuthMethod(value)) {
+      return FailAuthentication("none of the offered authentication methods is acceptable");
+    }
   } else if (stage_ == LoginStage::kSecurity && !BelongsToSecurityStage(key)) {
     // An unknown key is answered as such in every stage.
     const std::optional<std::string> answer = Negotiation(Parameters{}).Answer(key, value::kNone);
@@ -175,10 +190,31 @@ void Login::PutAnswer(std::string_view key, std::string_view value) {
   AppendKey(answer_, key, value);
 }
 
-void Login::AnswerAuthMethod(std::string_view value) {
-  if (stage_ != LoginStage::kSecurity) return PutAnswer(key::kAuthMethod, value::kReject);
-  authenticated_ = ListContains(value, value::kNone);
-  PutAnswer(key::kAuthMethod, authenticated_ ? value::kNone : value::kReject);
+// The first of the initiator's methods that is allowed. §6.2.1
+bool Login::AnswerAuthMethod(std::string_view value) {
+  if (stage_ != LoginStage::kSecurity) {
+    PutAnswer(key::kAuthMethod, value::kReject);
+    return true;
+  }
+  const Authentication& policy = verdict_.authentication;
+  const bool chap_allowed = policy.require || (!policy.disable && policy.group != 0);
+  for (const std::string_view method : SplitList(value)) {
+    if (method == value::kChap && chap_allowed) {
+      chap_.emplace(verdict_.secrets, policy.mutual);
+      PutAnswer(key::kAuthMethod, value::kChap);
+      return true;
+    }
+    if (method == value::kNone && !policy.require) {
+      PutAnswer(key::kAuthMethod, value::kNone);
+      return true;
+    }
+  }
+  return false;
+}
+
+LoginStatus Login::FailAuthentication(std::string fault) {
+  fault_ = std::move(fault);
+  return LoginStatus::kAuthenticationFailed;
 }
 
 // The names are all there: the first whole request must have brought them. §6.3.
@@ -198,9 +234,8 @@ LoginStatus Login::TakeNames() {
     fault_ = verdict_.moved_to.empty() ? "not admitted" : "it is sent to " + verdict_.moved_to;
     return verdict_.status;
   }
-  if (verdict_.chap_required) {
-    fault_ = "CHAP is required, and was not offered";
-    return LoginStatus::kAuthenticationFailed;
+  if (verdict_.authentication.require && stage_ != LoginStage::kSecurity) {
+    return FailAuthentication("CHAP is required, and the stage for it was left out");
   }
   negotiation_.RequireDigests(verdict_.header_digest_required, verdict_.data_digest_required);
   std::string about_target;
@@ -215,6 +250,7 @@ LoginStatus Login::TakeNames() {
 }
 
 bool Login::MayLeaveStage(LoginStage next) {
+  if (stage_ == LoginStage::kSecurity && chap_ && !chap_->done()) return false;
   if (stage_ == LoginStage::kOperational && next == LoginStage::kFullFeature) {
     answer_.append(negotiation_.Propose());
     return !negotiation_.awaits_answer();

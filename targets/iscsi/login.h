@@ -1,10 +1,12 @@
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
 
+#include "targets/iscsi/chap.h"
 #include "targets/iscsi/iscsi_spec.h"
 #include "targets/iscsi/negotiation.h"
 
@@ -15,6 +17,9 @@ namespace pollux::iscsi {
 //   kSecurity --T, NSG 1--> kOperational --T, NSG 3--> kFullFeature
 //       |  (either may be the first)                       ^
 //       +--------------------T, NSG 3----------------------+
+//
+// With CHAP, kSecurity is left only when it has succeeded. Whatever goes wrong with it, the
+// initiator sees the same status.
 //
 // A request whose text goes on in the next one (C) is answered empty; so is, in reverse, an answer
 // of more than 8192 bytes. Any error ends the login with its status.
@@ -32,7 +37,8 @@ class Login {
   // What the target says to one who gave its names.
   struct Verdict {
     LoginStatus status = LoginStatus::kSuccess;
-    bool chap_required = false;
+    Authentication authentication;
+    std::shared_ptr<const AuthGroup> secrets;  // Null when the group is not there.
     bool header_digest_required = false;
     bool data_digest_required = false;
     std::optional<uint16_t> portal_group_tag;
@@ -78,12 +84,13 @@ class Login {
  private:
   Reply Fail(const LoginRequestPdu& request, LoginStatus status, std::string fault);
   Reply MakeReply(const LoginRequestPdu& request);
+  LoginStatus FailAuthentication(std::string fault);
   // The checks of a request against the ones before; what is wrong, or null.
   const char* FaultOf(const LoginRequestPdu& request) const;
   LoginStatus TakeText();
-  LoginStatus TakeKey(std::string_view key, std::string_view value);
+  LoginStatus TakeKey(std::string_view key, std::string_view value, Chap::Keys& chap);
   LoginStatus TakeNames();
-  void AnswerAuthMethod(std::string_view value);
+  bool AnswerAuthMethod(std::string_view value);
   void PutAnswer(std::string_view key, std::string_view value);
   bool MayLeaveStage(LoginStage next);
 
@@ -95,7 +102,7 @@ class Login {
   bool started_ = false;
   bool admitted_ = false;
   bool declared_ = false;
-  bool authenticated_ = true;
+  std::optional<Chap> chap_;  // Since it was agreed upon.
   Verdict verdict_;
   std::set<std::string, std::less<>> seen_;
   std::string gathered_;  // Of requests with C.

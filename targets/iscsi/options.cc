@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "targets/iscsi/auth_groups.h"
 #include "targets/iscsi/iscsi_spec.h"
 #include "targets/iscsi/names.h"
 #include "targets/iscsi/worker.h"
@@ -27,13 +28,7 @@ Status Validate(const Options& options) {
   RETURN_IF_ERROR(ValidateName("node_base", options.node_base));
   RETURN_IF_ERROR(CheckRange("nop_timeout", options.nop_timeout_s, 0, 3600));
   RETURN_IF_ERROR(CheckRange("nop_in_interval", options.nop_in_interval_s, 0, 60));
-  if (options.disable_chap && options.require_chap) {
-    return InvalidField("require_chap", "true", "contradicts disable_chap");
-  }
-  if (options.mutual_chap && !options.require_chap) {
-    return InvalidField("mutual_chap", "true", "needs require_chap");
-  }
-  RETURN_IF_ERROR(CheckRange("chap_group", options.chap_group, 0, 65535));
+  RETURN_IF_ERROR(Validate(options.discovery));
   RETURN_IF_ERROR(CheckRange("max_sessions", options.max_sessions, 1u, 65534u));
   RETURN_IF_ERROR(CheckRange("max_queue_depth", options.max_queue_depth, 1u, 1024u));
   RETURN_IF_ERROR(

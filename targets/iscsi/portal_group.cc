@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/log.h"
+#include "targets/iscsi/auth_groups.h"
 #include "targets/iscsi/text_keys.h"
 
 namespace pollux::iscsi {
@@ -131,6 +132,18 @@ Status PortalGroups::Delete(int32_t tag) {
   RETURN_IF_ERROR(FindOrFail(tag).status());
   std::erase_if(entries_, [tag](const auto& entry) { return entry->group.tag == tag; });
   return OkStatus();
+}
+
+Status PortalGroups::SetAuthentication(int32_t tag, Authentication authentication) {
+  ASSIGN_OR_RETURN(Entry * entry, FindOrFail(tag));
+  RETURN_IF_ERROR(Validate(authentication));
+  entry->group.discovery = authentication;
+  return OkStatus();
+}
+
+std::optional<Authentication> PortalGroups::AuthenticationOf(int32_t tag) const {
+  const Entry* const entry = FindEntry(tag);
+  return entry == nullptr ? std::nullopt : entry->group.discovery;
 }
 
 void PortalGroups::CloseAll() {

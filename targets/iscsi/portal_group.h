@@ -1,6 +1,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,9 @@ class PortalGroups {
   Status Create(PortalGroup group, bool wait);
   Status Start(int32_t tag);
   Status Delete(int32_t tag);
+  Status SetAuthentication(int32_t tag, Authentication authentication);
+  // What discovery sessions through the group must do; nothing when that is for the options to say.
+  std::optional<Authentication> AuthenticationOf(int32_t tag) const;
   // Closes all sockets; the groups stay.
   void CloseAll();
 

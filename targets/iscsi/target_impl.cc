@@ -136,7 +136,9 @@ Login::Verdict IscsiTarget::Impl::Admit(const LoginConnection& login,
     return verdict;
   }
   if (identity.discovery) {
-    verdict.chap_required = options.require_chap;
+    verdict.authentication =
+        portal_groups.AuthenticationOf(login.pg_tag()).value_or(options.discovery);
+    verdict.secrets = auth_groups.Find(verdict.authentication.group);
     return verdict;
   }
   const Node* const node = nodes.Find(identity.target_name);
@@ -151,7 +153,8 @@ Login::Verdict IscsiTarget::Impl::Admit(const LoginConnection& login,
     verdict.moved_to = AddressOf(*portal)->ToString();
   } else {
     const TargetNode& target = node->description();
-    verdict.chap_required = target.require_chap || (options.require_chap && !target.disable_chap);
+    verdict.authentication = target.authentication;
+    verdict.secrets = auth_groups.Find(target.authentication.group);
     verdict.header_digest_required = target.header_digest;
     verdict.data_digest_required = target.data_digest;
     verdict.portal_group_tag = static_cast<uint16_t>(login.pg_tag());

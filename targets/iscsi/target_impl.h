@@ -7,6 +7,7 @@
 #include "core/log_limiter.h"
 #include "core/memory/reactor_buffers.h"
 #include "core/task_group.h"
+#include "targets/iscsi/auth_groups.h"
 #include "targets/iscsi/initiator_group.h"
 #include "targets/iscsi/iscsi_target.h"
 #include "targets/iscsi/login_connection.h"
@@ -37,6 +38,7 @@ struct IscsiTarget::Impl final : private ControlSide, private LoginConnection::H
 
   const Environment env;
   Options options;
+  AuthGroups auth_groups;
   PortalGroups portal_groups;
   InitiatorGroups initiator_groups;
   TargetNodes nodes;

@@ -3,29 +3,16 @@
 #include <algorithm>
 
 #include "core/log.h"
+#include "targets/iscsi/auth_groups.h"
 #include "targets/iscsi/iscsi_spec.h"
 #include "targets/iscsi/names.h"
 
 namespace pollux::iscsi {
 namespace {
 
-// One session is either with or without CHAP, and mutual CHAP is a kind of CHAP.
-Status CheckChap(const TargetNode& node) {
-  if (node.disable_chap && node.require_chap) {
-    return InvalidField("require_chap", "true", "contradicts disable_chap");
-  }
-  if (node.mutual_chap && !node.require_chap) {
-    return InvalidField("mutual_chap", "true", "needs require_chap");
-  }
-  if (node.chap_group < 0) {
-    return InvalidField("chap_group", node.chap_group, "must not be negative");
-  }
-  return OkStatus();
-}
-
 Status CheckDescription(const TargetNode& node, uint32_t queue_depth_max) {
   RETURN_IF_ERROR(ValidateName("name", node.name));
-  RETURN_IF_ERROR(CheckChap(node));
+  RETURN_IF_ERROR(Validate(node.authentication));
   if (node.alias.size() > kValueBytesMax || Printable(node.alias) != node.alias) {
     return InvalidField("alias_name", Printable(node.alias),
                         "must be at most %d printable ASCII characters", kValueBytesMax);
@@ -224,6 +211,13 @@ Status TargetNodes::SetRedirect(const std::string& name, int32_t pg_tag, std::op
   if (to) RETURN_IF_ERROR(CheckRedirect(pg_tag, *to));
   std::erase_if(description.redirects, [pg_tag](const Redirect& r) { return r.pg_tag == pg_tag; });
   if (to) description.redirects.push_back({.pg_tag = pg_tag, .to = *std::move(to)});
+  return OkStatus();
+}
+
+Status TargetNodes::SetAuthentication(const std::string& name, Authentication authentication) {
+  ASSIGN_OR_RETURN(Node * node, FindOrFail(name));
+  RETURN_IF_ERROR(Validate(authentication));
+  node->description_.authentication = authentication;
   return OkStatus();
 }
 

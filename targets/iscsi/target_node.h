@@ -67,6 +67,7 @@ class TargetNodes {
   Status AddMaps(const std::string& name, const std::vector<GroupMap>& maps);
   Status RemoveMaps(const std::string& name, const std::vector<GroupMap>& maps);
   Status SetRedirect(const std::string& name, int32_t pg_tag, std::optional<Portal> to);
+  Status SetAuthentication(const std::string& name, Authentication authentication);
   // The groups go, and with them the maps that name them.
   void ForgetPortalGroup(int32_t tag);
   void ForgetInitiatorGroup(int32_t tag);

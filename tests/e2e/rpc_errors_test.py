@@ -186,6 +186,8 @@ SENSIBLE = {
     "queue_depth": [0, 1, 64, 65],
     "alias_name": ["", "a"],
     "disable_chap": [True],
+    "user": ["a", "b"],
+    "secret": ["a", ""],
     "md_size": [0, 8],
     "dif_type": [0, 4],
     "wait": [False, True],
@@ -228,6 +230,8 @@ def remove_everything(client):
         client.iscsi_delete_portal_group(group["tag"])
     for group in client.iscsi_get_initiator_groups():
         client.iscsi_delete_initiator_group(group["tag"])
+    for group in client.iscsi_get_auth_groups():
+        client.iscsi_delete_auth_group(group["tag"])
     stacked = {
         "bdev_passthru_create": lambda params: ("bdev_passthru_delete", {"name": params["name"]}),
         "bdev_delay_create": lambda params: ("bdev_delay_delete", {"name": params["name"]}),
@@ -269,6 +273,6 @@ def test_random_calls_do_all_or_nothing(shared_polluxd, sequence):
         before = saved(client)
     remove_everything(client)
     for part in saved(client):
-        options = ("bdev_nvme_set_", "accel_set_options")
+        options = ("bdev_nvme_set_", "accel_set_options", "iscsi_set_discovery_auth")
         objects = [call for call in part["config"] or [] if not call["method"].startswith(options)]
         assert len(objects) <= 1

@@ -3,9 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "targets/iscsi/binary_value.h"
 
 namespace pollux::iscsi {
 namespace {
@@ -392,11 +395,134 @@ TEST_F(LoginTest, TheGateDecides) {
 }
 
 TEST_F(LoginTest, WhereChapIsRequiredLoginFails) {
-  verdict_.chap_required = true;
+  verdict_.authentication.require = true;
   EXPECT_EQ(StatusOf(SendText(kT | Stages(0, 1), Text(Names()) + Text({"AuthMethod=None"}))),
             0x0201);
   Restart();
   EXPECT_EQ(StatusOf(Send(kT | Stages(1, 3), Names())), 0x0201) << "by leaving out the stage";
+}
+
+// What an initiator with the secret answers in the request after `reply`.
+std::string ChapResponse(const std::map<std::string, std::string>& answers, const char* secret) {
+  const char identifier = static_cast<char>(std::stoi(answers.at("CHAP_I")));
+  const std::string challenge = DecodeBinary(answers.at("CHAP_C")).value();
+  const auto hash = HashOf(HashAlgorithm::kMd5, {{&identifier, 1}, secret, challenge});
+  return "CHAP_R=" + EncodeBinary(*hash);
+}
+
+std::shared_ptr<const AuthGroup> OneUser() {
+  return std::make_shared<AuthGroup>(
+      AuthGroup{.tag = 1, .secrets = {{.user = "a", .secret = "b", .muser = {}, .msecret = {}}}});
+}
+
+TEST_F(LoginTest, ChapHoldsTheLoginInTheSecurityStageUntilItIsDone) {
+  verdict_.authentication = {.require = true, .group = 1};
+  verdict_.secrets = OneUser();
+  for (const int next : {1, 3}) {
+    Restart();
+    Login::Reply reply =
+        SendText(kT | Stages(0, next), Text(Names()) + Text({"AuthMethod=CHAP,None"}));
+    EXPECT_EQ(reply.header.flags, Stages(0, 0));
+    EXPECT_EQ(Answers(reply).at("AuthMethod"), "CHAP");
+    reply = Send(kT | Stages(0, next), {});
+    EXPECT_EQ(reply.header.flags, Stages(0, 0)) << "nothing said is nothing proved";
+    reply = Send(kT | Stages(0, next), {"CHAP_A=5"});
+    EXPECT_EQ(reply.header.flags, Stages(0, 0));
+    reply = Send(kT | Stages(0, next), {"CHAP_N=a", ChapResponse(Answers(reply), "b")});
+    EXPECT_EQ(reply.header.flags, kT | Stages(0, next));
+    EXPECT_EQ(reply.outcome, next == 3 ? Login::Outcome::kComplete : Login::Outcome::kGoOn);
+  }
+}
+
+TEST_F(LoginTest, ALongChapExchangeMayComeInPieces) {
+  verdict_.authentication = {.require = true, .group = 1};
+  verdict_.secrets = OneUser();
+  SendText(Stages(0, 0), Text(Names()) + Text({"AuthMethod=CHAP"}));
+  const Login::Reply reply = Send(Stages(0, 0), {"CHAP_A=5"});
+  const std::string text = Text({"CHAP_N=a", ChapResponse(Answers(reply), "b")});
+  for (size_t i = 0; i + 1 < text.size(); ++i) {
+    EXPECT_EQ(SendText(kC | Stages(0, 0), text.substr(i, 1)).outcome, Login::Outcome::kGoOn);
+  }
+  EXPECT_EQ(SendText(kT | Stages(0, 3), text.substr(text.size() - 1)).outcome,
+            Login::Outcome::kComplete);
+}
+
+TEST_F(LoginTest, EveryFailureOfChapLooksTheSame) {
+  verdict_.authentication = {.require = true, .group = 1};
+  verdict_.secrets = OneUser();
+  const std::vector<std::string> cases[] = {{"CHAP_N=a", "CHAP_R=0x00"},
+                                            {"CHAP_N=b", "CHAP_R=0x00"},
+                                            {"CHAP_N=a"},
+                                            {"CHAP_R=0x00"},
+                                            {"CHAP_A=9"},
+                                            {"CHAP_I=5"},
+                                            {"CHAP_N=a", "CHAP_R=0x0"},
+                                            {"CHAP_N=a", "CHAP_R="},
+                                            {"CHAP_N=" + std::string(300, 'a'), "CHAP_R=0x00"}};
+  for (const std::vector<std::string>& keys : cases) {
+    Restart();
+    SendText(Stages(0, 0), Text(Names()) + Text({"AuthMethod=CHAP"}));
+    if (keys[0] != "CHAP_A=9") Send(Stages(0, 0), {"CHAP_A=5"});
+    const Login::Reply reply = Send(kT | Stages(0, 1), keys);
+    EXPECT_EQ(StatusOf(reply), 0x0201) << keys[0];
+  }
+}
+
+TEST_F(LoginTest, TheInitiatorsOrderDecidesWhereBothAreAllowed) {
+  struct Case {
+    Authentication policy;
+    const char* offer;
+    const char* answer;  // Null: refused.
+  };
+  const Authentication choice{.group = 1}, disabled{.disable = true, .group = 1},
+      required{.require = true, .group = 1}, none{};
+  const Case cases[] = {
+      {choice, "CHAP,None", "CHAP"},   {choice, "None,CHAP", "None"},
+      {choice, "CHAP", "CHAP"},        {choice, "None", "None"},
+      {choice, "KRB5,SRP", nullptr},   {choice, "KRB5,CHAP", "CHAP"},
+      {disabled, "CHAP,None", "None"}, {disabled, "CHAP", nullptr},
+      {required, "None,CHAP", "CHAP"}, {required, "None", nullptr},
+      {required, "chap", nullptr},     {required, "", nullptr},
+      {none, "CHAP,None", "None"},     {none, "CHAP", nullptr},
+  };
+  for (const Case& c : cases) {
+    verdict_.authentication = c.policy;
+    verdict_.secrets = OneUser();
+    Restart();
+    const Login::Reply reply =
+        SendText(Stages(0, 0), Text(Names()) + Text({"AuthMethod="s + c.offer}));
+    if (c.answer == nullptr) {
+      EXPECT_EQ(StatusOf(reply), 0x0201) << c.offer;
+    } else {
+      EXPECT_EQ(Answers(reply)["AuthMethod"], c.answer) << c.offer;
+    }
+  }
+}
+
+TEST_F(LoginTest, NoWayLeadsAroundChap) {
+  verdict_.authentication = {.require = true, .group = 1};
+  verdict_.secrets = OneUser();
+  for (const uint8_t flags : {uint8_t(kT | Stages(1, 3)), Stages(1, 0), uint8_t(kT | Stages(0, 1)),
+                              uint8_t(kT | Stages(0, 3))}) {
+    Restart();
+    EXPECT_EQ(StatusOf(Send(flags, Names())), 0x0201) << int{flags};
+  }
+  // Before the method was agreed upon.
+  Restart();
+  EXPECT_EQ(StatusOf(SendText(Stages(0, 0), Text(Names()) + Text({"AuthMethod=CHAP", "CHAP_A=5"}))),
+            0x0201);
+  Restart();
+  EXPECT_EQ(StatusOf(SendText(Stages(0, 0), Text(Names()) + Text({"CHAP_A=5"}))), 0x0201);
+  // The method is chosen once, and the stage is left when we say so.
+  Restart();
+  SendText(Stages(0, 0), Text(Names()) + Text({"AuthMethod=CHAP"}));
+  EXPECT_EQ(StatusOf(Send(kT | Stages(0, 1), {"AuthMethod=None"})), 0x0200);
+  Restart();
+  SendText(Stages(0, 0), Text(Names()) + Text({"AuthMethod=CHAP"}));
+  EXPECT_EQ(StatusOf(Send(kT | Stages(1, 3), {})), 0x0200);
+  Restart();
+  SendText(Stages(0, 0), Text(Names()) + Text({"AuthMethod=CHAP"}));
+  EXPECT_EQ(StatusOf(Send(Stages(0, 0), {"CHAP_A=5", "CHAP_A=5"})), 0x0200);
 }
 
 TEST_F(LoginTest, WithoutACommonAuthenticationMethodLoginFails) {

@@ -84,7 +84,7 @@ TEST_F(SessionTest, ATargetThatRequiresChapRefusesALoginWithout) {
   TargetNode node{.name = "locked",
                   .maps = {{1, 1}},
                   .luns = {{.bdev_name = "disk", .lun_id = 0}},
-                  .require_chap = true};
+                  .authentication = {.require = true}};
   ASSERT_TRUE(Run(target_->CreateTargetNode(std::move(node), false)).ok());
   TestInitiator::LoginOptions options;
   options.target = "iqn.2016-06.io.spdk:locked";
