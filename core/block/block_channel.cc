@@ -14,9 +14,6 @@
 namespace pollux {
 namespace {
 
-// How long a removal lets what is in flight end by itself before it is aborted.
-constexpr uint64_t kRemovalPatienceNs = 10 * kNsPerSecond;
-
 constexpr uint32_t Bit(IoType type) { return 1u << static_cast<unsigned>(type); }
 constexpr uint32_t kWithData = Bit(IoType::kRead) | Bit(IoType::kWrite) | Bit(IoType::kCompare) |
                                Bit(IoType::kCompareAndWrite);

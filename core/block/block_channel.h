@@ -8,6 +8,7 @@
 #include "core/block/io_request.h"
 #include "core/block/io_timeout.h"
 #include "core/block/io_watch.h"
+#include "core/clock.h"
 #include "core/reactors.h"
 
 namespace pollux {
@@ -55,6 +56,9 @@ struct Loan {
 // finished in the deferred stage, all of a turn together, under one reading of the clock.
 class BlockChannel {
  public:
+  // A removal waits so long for what is in flight, then aborts it.
+  static constexpr uint64_t kRemovalPatienceNs = 10 * kNsPerSecond;
+
   BlockChannel(BlockDevice& device, Reactor& reactor);
   virtual ~BlockChannel();
   BlockChannel(const BlockChannel&) = delete;

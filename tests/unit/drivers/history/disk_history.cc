@@ -38,9 +38,9 @@ void DiskHistory::Renew(uint64_t blocks, uint64_t zeroes_from) {
 }
 
 std::string DiskHistory::Add(const std::vector<const Journal*>& journals,
-                             const std::vector<Growth>& growths, uint64_t gone_since) {
+                             const std::vector<Growth>& growths, const Removal& removal) {
   growths_ = growths;
-  gone_since_ = gone_since;
+  removal_ = removal;
   walk_count_ = 0;
   events_.clear();
   resets_.clear();
@@ -79,6 +79,7 @@ std::string DiskHistory::Add(const std::vector<const Journal*>& journals,
 
 bool DiskHistory::MayBeAborted(const Entry& entry) const {
   if (entry.abort_asked) return true;
+  if (removal_.slow && entry.ended > removal_.since) return true;
   if (!promises_.resets_reach_all) return false;
   return std::any_of(resets_.begin(), resets_.end(),
                      [&entry](const Entry* reset) { return Overlap(*reset, entry); });
@@ -107,7 +108,7 @@ std::string DiskHistory::CheckEnd(const Entry& entry) const {
       fine = MayBeAborted(entry);
       break;
     case IoStatus::kGone:
-      fine = entry.ended > gone_since_;
+      fine = entry.ended > removal_.since;
       break;
     case IoStatus::kInternalError:
     case IoStatus::kNoResources:

@@ -21,6 +21,12 @@ struct Promises {
   bool fails_at_times = false;
 };
 
+// How the disk went.
+struct Removal {
+  uint64_t since = UINT64_MAX;  // The moment when it began to.
+  bool slow = false;  // It outlasted BlockChannel's patience: what was left may have been aborted.
+};
+
 // The model of a disk: the history of each of its blocks, and of how I/O may end. It is told what
 // the players did between two moments at which nothing was in flight.
 class DiskHistory {
@@ -28,9 +34,9 @@ class DiskHistory {
   explicit DiskHistory(Promises promises);
 
   // Checks what happened and forgets it. The first fault, with the history of its block; empty when
-  // there is none. `gone_since`: when the disk began to go, or UINT64_MAX.
+  // there is none.
   std::string Add(const std::vector<const Journal*>& journals, const std::vector<Growth>& growths,
-                  uint64_t gone_since);
+                  const Removal& removal);
   // The disk comes anew, with so many blocks. From `zeroes_from` on there are zeroes.
   void Renew(uint64_t blocks, uint64_t zeroes_from);
 
@@ -71,7 +77,7 @@ class DiskHistory {
   std::vector<Growth> growths_;
   std::vector<const Entry*> resets_;
   std::unordered_map<uint64_t, const Walk*> swaps_;  // Compare-and-writes by number.
-  uint64_t gone_since_ = UINT64_MAX;
+  Removal removal_;
 };
 
 }  // namespace pollux::history

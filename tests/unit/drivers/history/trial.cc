@@ -116,8 +116,10 @@ std::string Trial::Trouble() {
 }
 
 std::string Trial::Unplug() {
-  gone_since_ = board_.moments.Next();
+  removal_.since = board_.moments.Next();
+  const uint64_t began = stage_.clock.NowNs();
   const Status status = stage_.Run(disk_->Unplug());
+  removal_.slow = stage_.clock.NowNs() - began >= BlockChannel::kRemovalPatienceNs;
   if (!status.ok()) return "it cannot be removed: " + std::string(status.message());
   device_ = nullptr;
   ++counts_.removals;
@@ -155,10 +157,10 @@ std::string Trial::Check() {
     if (!player->fault().empty()) return player->fault();
     journals.push_back(&player->journal());
   }
-  std::string fault = history_.Add(journals, growths_, gone_since_);
+  std::string fault = history_.Add(journals, growths_, removal_);
   for (const auto& player : players_) player->journal().Clear();
   growths_.clear();
-  gone_since_ = UINT64_MAX;
+  removal_ = {};
   if (!fault.empty() || device_ == nullptr) return fault;
   // Nothing is left behind either.
   for (size_t i = 0; i < players_.size(); ++i) {

@@ -53,7 +53,7 @@ class Trial final : private BlockUser {
   std::vector<std::unique_ptr<Player>> players_;
   DiskHistory history_;
   std::vector<Growth> growths_;
-  uint64_t gone_since_ = UINT64_MAX;
+  Removal removal_;
   Counts counts_;
 };
 
