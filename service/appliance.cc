@@ -292,11 +292,8 @@ Task<Status> Appliance::StartDataPlane() {
   reactors.cores = options_.cores;
   reactors.idle_after_ns = options_.poll ? Loop::kNever : options_.idle_after_us * kNsPerUs;
   ASSIGN_OR_CO_RETURN(reactors_, Reactors::Start(reactors, clock_));
-  for (auto& reactor : *reactors_) {
-    auto make = [r = reactor.get()] { return ReactorRing::Make(*r, {}); };
-    ASSIGN_OR_CO_RETURN(std::unique_ptr<ReactorRing> ring, co_await RunOn(*reactor, make));
-    rings_.push_back(std::move(ring));
-  }
+  rings_ = std::make_unique<ReactorRings>(*reactors_);
+  CO_RETURN_IF_ERROR(co_await rings_->Make());
 
   ASSIGN_OR_CO_RETURN(file_disk_buffers_, MakeFileDiskBuffers(*memory_, reactors_->size()));
   ASSIGN_OR_CO_RETURN(nvme_disk_buffers_, MakeNvmeDiskBuffers(*memory_, reactors_->size()));
@@ -348,9 +345,9 @@ Task<void> Appliance::GiveBuffersToRings() {
     if (resident || region.name == smallest) pools.push_back(region);
   }
   for (auto& reactor : *reactors_) {
-    auto give = [&pools, ring = rings_[reactor->index()].get()] {
+    auto give = [&pools, &ring = (*rings_)[reactor->index()]] {
       Status status;
-      for (const Region& pool : pools) status.Update(ring->AddBuffers(pool.address, pool.bytes));
+      for (const Region& pool : pools) status.Update(ring.AddBuffers(pool.address, pool.bytes));
       return status;
     };
     const Status given = co_await RunOn(*reactor, give);
@@ -482,10 +479,8 @@ Task<void> Appliance::Stop() {
   ioat_.reset();
   accel_errors_.reset();
   if (reactors_ != nullptr) {
-    for (size_t i = 0; i < rings_.size(); ++i) {
-      auto end = [this, i] { rings_[i].reset(); };
-      co_await RunOn((*reactors_)[i], end);
-    }
+    if (rings_ != nullptr) co_await rings_->Destroy();
+    rings_.reset();
     reactors_->Stop();
     reactors_.reset();
   }

@@ -12,7 +12,7 @@
 #include "core/memory/memory.h"
 #include "core/reactors.h"
 #include "core/task_group.h"
-#include "core/uring/reactor_ring.h"
+#include "core/uring/reactor_rings.h"
 #include "drivers/ioat_accel/ioat_devices.h"
 #include "drivers/nvme_disk/nvme_controllers.h"
 #include "drivers/stacked/stacked_disks.h"
@@ -137,7 +137,7 @@ class Appliance {
   RegionRegistry regions_;
   std::unique_ptr<Memory> memory_;
   std::unique_ptr<Reactors> reactors_;
-  std::vector<std::unique_ptr<ReactorRing>> rings_;
+  std::unique_ptr<ReactorRings> rings_;
   std::unique_ptr<ReactorBuffers> file_disk_buffers_;
   std::unique_ptr<ReactorBuffers> nvme_disk_buffers_;
   std::unique_ptr<Accel> accel_;

@@ -20,7 +20,8 @@ Disks::Disks(Loop& control, Reactors& reactors, RegionRegistry& regions)
       regions_(regions),
       memory_(regions),
       accel_(reactors),
-      registry_(reactors) {}
+      registry_(reactors),
+      rings_(reactors) {}
 
 Disks::~Disks() { CHECK(registry_.devices().empty()); }
 
@@ -60,11 +61,7 @@ Task<Status> Disks::Register(Result<std::unique_ptr<BlockDevice>> made) {
 
 Task<Status> Disks::MakeFile(DiskSpec spec, uint32_t block_bytes, bool read_only) {
   if (file_buffers_ == nullptr) {
-    for (auto& reactor : reactors_) {
-      auto make = [r = reactor.get()] { return ReactorRing::Make(*r, {}); };
-      ASSIGN_OR_CO_RETURN(std::unique_ptr<ReactorRing> ring, co_await RunOn(*reactor, make));
-      rings_.push_back(std::move(ring));
-    }
+    CO_RETURN_IF_ERROR(co_await rings_.Make());
     ASSIGN_OR_CO_RETURN(file_buffers_, MakeFileDiskBuffers(memory_, reactors_.size()));
   }
   FileDiskOptions options;
@@ -111,12 +108,7 @@ Task<void> Disks::Remove() {
   }
   own_.clear();
   if (controllers_ != nullptr) co_await controllers_->Stop();
-  for (auto& ring : rings_) {
-    Reactor& reactor = reactors_[static_cast<size_t>(&ring - rings_.data())];
-    auto destroy = [&ring] { ring.reset(); };
-    co_await RunOn(reactor, destroy);
-  }
-  rings_.clear();
+  co_await rings_.Destroy();
 }
 
 }  // namespace pollux::cli

@@ -10,7 +10,7 @@
 #include "core/memory/reactor_buffers.h"
 #include "core/memory/region_registry.h"
 #include "core/reactors.h"
-#include "core/uring/reactor_ring.h"
+#include "core/uring/reactor_rings.h"
 #include "drivers/nvme_disk/nvme_controllers.h"
 
 namespace pollux::cli {
@@ -46,7 +46,7 @@ class Disks {
   std::vector<std::string> own_;  // Names of those that go by themselves.
 
   // Made with the first disk that needs them.
-  std::vector<std::unique_ptr<ReactorRing>> rings_;
+  ReactorRings rings_;
   std::unique_ptr<ReactorBuffers> file_buffers_, nvme_buffers_;
   std::unique_ptr<NvmeControllers> controllers_;
 };

@@ -1,6 +1,7 @@
 #include "core/uring/reactor_ring.h"
 
 #include <liburing.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -43,6 +44,15 @@ int SetUp(const ReactorRing::Options& options, io_uring& ring) {
     if (result != -EINVAL) break;
   }
   return result;
+}
+
+// Kernels before 5.14 choose by themselves.
+void PlaceWorkers(io_uring& ring, const std::vector<int>& cores) {
+  if (cores.empty()) return;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int core : cores) CPU_SET(static_cast<size_t>(core), &set);
+  io_uring_register_iowq_aff(&ring, sizeof(set), &set);
 }
 
 // The kernel moves no more in one operation, and then says how much it was.
@@ -111,6 +121,7 @@ Result<std::unique_ptr<ReactorRing>> ReactorRing::Make(Loop& loop, const Options
   }
   // Each of these only spares the kernel work for each call or operation: older ones do without.
   io_uring_register_ring_fd(&impl->ring);
+  PlaceWorkers(impl->ring, options.worker_cores);
   if (options.file_table && io_uring_register_files_sparse(&impl->ring, kFilesMax) == 0) {
     for (int place = kFilesMax; place-- > 0;) impl->free_places.push_back(place);
   }

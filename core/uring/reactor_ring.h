@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "core/loop.h"
 #include "core/status.h"
@@ -41,6 +42,9 @@ class ReactorRing final : public Poller {
     unsigned entries = 1024;
     bool defer_taskrun = true;  // Where the kernel has it. False: as on a kernel that has not.
     bool file_table = true;     // The same for AddFile.
+    // Where the kernel's workers do what would block. Empty: where this thread may run, which on a
+    // pinned one takes the time of its polling.
+    std::vector<int> worker_cores;
   };
   // Made and destroyed on the loop's thread, destroyed with nothing in flight; while it lives,
   // Of(loop) finds it, there. ENOSYS and EPERM where the kernel has no io_uring for us.

@@ -7,6 +7,7 @@
 // the last one the reactor sleeps as soon as it has nothing to do, so that CPU time is work. Prints
 // I/Os per second, and the CPU time of one in ns: of the reactor, and of the whole process, whose
 // kernel threads do what the kernel cannot do within the submission.
+#include <pthread.h>
 #include <sys/resource.h>
 
 #include <cstdio>
@@ -20,6 +21,7 @@
 #include "core/block/device_registry.h"
 #include "core/loop_task.h"
 #include "core/uring/reactor_ring.h"
+#include "core/uring/worker_cores.h"
 #include "drivers/uring/file_disk.h"
 
 namespace pollux {
@@ -87,6 +89,13 @@ double CpuNs(int who) {
   return ns(usage.ru_utime) + ns(usage.ru_stime);
 }
 
+void PinTo(int core) {
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  CPU_SET(static_cast<size_t>(core), &cores);
+  CHECK(pthread_setaffinity_np(pthread_self(), sizeof(cores), &cores) == 0);
+}
+
 [[gnu::noinline]] void RunIos(Reactor& reactor, Load& load, std::vector<Io>& ios, std::byte* memory,
                               uint64_t count, uint64_t seconds, bool sleeping) {
   for (size_t i = 0; i < ios.size(); ++i) ios[i].Start(load, memory + i * load.bytes);
@@ -99,13 +108,17 @@ double CpuNs(int who) {
 
 int Main(const std::vector<std::string>& words) {
   const std::string how = words.size() > 5 ? words[5] : "all";
+  // As polluxd places its reactors, and the kernel's workers.
+  const int core = WorkerCores({}).front();
+  const std::vector<int> workers = WorkerCores({core});
+  PinTo(core);
   const RealClock clock;
   auto reactors = *Reactors::MakeStill({.cores = {0}, .idle_after_ns = 0}, clock);
   Reactor& reactor = (*reactors)[0];
   Loop control({.name = "control"}, clock, *MakeEpollWaiter());
   DeviceRegistry devices(*reactors);
   PlainMemory memory;
-  auto ring = *ReactorRing::Make(reactor, {.file_table = how != "plain"});
+  auto ring = *ReactorRing::Make(reactor, {.file_table = how != "plain", .worker_cores = workers});
   auto bounce = *MakeFileDiskBuffers(memory, 1);
   const auto turn = [&] {
     control.RunTurn();
@@ -145,7 +158,7 @@ int Main(const std::vector<std::string>& words) {
 
 int main(int argc, char** argv) {
   if (argc < 6) {
-    fprintf(stderr, "usage: %s FILE read|write BYTES DEPTH SECONDS|Nx [plain|files|all]\n",
+    fprintf(stderr, "usage: %s FILE read|write BYTES DEPTH SECONDS|Nx [plain|files|all [sleeping]]\n",
             argv[0]);
     return 2;
   }

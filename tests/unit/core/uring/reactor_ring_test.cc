@@ -7,8 +7,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <mutex>
 #include <string>
@@ -17,6 +20,7 @@
 
 #include "core/clock.h"
 #include "core/unique_fd.h"
+#include "core/uring/worker_cores.h"
 
 namespace pollux {
 namespace {
@@ -435,6 +439,47 @@ TEST_P(BlockedLoopTest, WakesForEachThingThatHappensWhileItSleeps) {
     char byte;
     ASSERT_EQ(read(reader.get(), &byte, 1), 1);
   }
+}
+
+// The cores that the kernel's workers for this thread may use.
+std::vector<std::string> CoresOfWorkers() {
+  const std::string name = absl::StrFormat("iou-wrk-%d\n", gettid());
+  std::vector<std::string> found;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream comm(task.path() / "comm"), status(task.path() / "status");
+    const std::string text{std::istreambuf_iterator<char>(comm), {}};
+    if (text != name) continue;
+    for (std::string line; std::getline(status, line);) {
+      if (line.starts_with("Cpus_allowed_list:")) found.push_back(line.substr(19));
+    }
+  }
+  return found;
+}
+
+TEST(ReactorRingWorkers, WorkWhereTheyAreToldToAndNotWhereTheReactorPolls) {
+  const std::vector<int> all = WorkerCores({});
+  ASSERT_FALSE(all.empty());
+  const std::vector<int> others = WorkerCores({all[0]});
+  if (others == all) GTEST_SKIP() << "needs two cores";
+  EXPECT_EQ(std::ranges::find(others, all[0]), others.end());
+  EXPECT_EQ(WorkerCores(all), all);
+  std::thread reactor([&] {
+    cpu_set_t mine;
+    CPU_ZERO(&mine);
+    CPU_SET(static_cast<size_t>(all[0]), &mine);
+    ASSERT_EQ(pthread_setaffinity_np(pthread_self(), sizeof(mine), &mine), 0);
+    const RealClock clock;
+    Loop loop({.name = "test"}, clock, *MakeEpollWaiter());
+    auto ring = *ReactorRing::Make(loop, {.worker_cores = {others[0]}});
+    const UniqueFd file(open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    Recorder sync;  // Never done without a worker: it would block.
+    ASSERT_TRUE(ring->Fsync(sync, file.get(), false));
+    while (sync.calls == 0) loop.RunTurn();
+    const std::vector<std::string> cores = CoresOfWorkers();
+    ASSERT_FALSE(cores.empty());
+    for (const std::string& core : cores) EXPECT_EQ(core, std::to_string(others[0]));
+  });
+  reactor.join();
 }
 
 std::string NameOf(const testing::TestParamInfo<bool>& deferred) {
