@@ -197,12 +197,15 @@ def unit(preset, options):
 # pytest.
 
 
-def pytest(preset, options, *paths, **environment):
-    """Runs pytest over the paths that there are, against the programs of a preset."""
+def pytest(preset, options, *paths, workers=1, **environment):
+    """Runs pytest over the paths that there are, against the programs of a preset; with workers, each
+    of which takes one file after the other."""
     report = ROOT / BUILD_DIR[preset] / "pytest.xml"
     report.unlink(missing_ok=True)
     command = [PYTHON, "-m", "pytest", "-q", "-rs", f"--junitxml={report}"]
     command += [path for path in paths if (ROOT / path).exists()]
+    if workers > 1:
+        command += ["-n", str(workers), "--dist", "loadfile"]
     if not options.nightly:
         command += ["-m", "not nightly"]
     if options.k:
@@ -247,9 +250,14 @@ def house(options):
     return pytest("release", options, "tests/house", "tests/python")
 
 
+# They wait more than they work.
+def side_by_side():
+    return len(os.sched_getaffinity(0))
+
+
 def end_to_end(options):
     heading("end-to-end tests")
-    return pytest("release", options, "tests/e2e", "tests/deploy")
+    return pytest("release", options, "tests/e2e", "tests/deploy", workers=side_by_side())
 
 
 # Where most data is moved.
@@ -259,7 +267,8 @@ SHORTAGE_TESTS = ("nvmf_io_test.py", "iscsi_digest_test.py", "initiators_test.py
 def shortage(options):
     heading("end-to-end tests with one element in every pool")
     names = [f"tests/e2e/{name}" for name in SHORTAGE_TESTS]
-    return pytest("release", options, *(["tests/e2e"] if options.nightly else names), POLLUX_POOL_SIZE="1")
+    paths = ["tests/e2e"] if options.nightly else names
+    return pytest("release", options, *paths, workers=side_by_side(), POLLUX_POOL_SIZE="1")
 
 
 def asan_unit(options):
@@ -269,7 +278,7 @@ def asan_unit(options):
 
 def asan_end_to_end(options):
     heading("end-to-end tests under the address and undefined-behaviour sanitizers")
-    return checked_build("asan", PROGRAMS, lambda: pytest("asan", options, "tests/e2e"))
+    return checked_build("asan", PROGRAMS, lambda: pytest("asan", options, "tests/e2e", workers=side_by_side()))
 
 
 def tsan_unit(options):

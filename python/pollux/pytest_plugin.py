@@ -15,8 +15,11 @@ no failed CHECK. The log of a test that failed is part of the report.
 The program is $POLLUXD, or bin/polluxd of the build in $POLLUX_BUILD, or of build/.
 """
 
+import errno
+import itertools
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -53,12 +56,36 @@ def polluxd_path():
     return pathlib.Path(os.environ.get("POLLUX_BUILD", root / "build")) / "bin/polluxd"
 
 
+# Ports that the kernel gives to nobody who connects (its own begin at 32768): none is taken between
+# the look and the use. Each worker of pytest-xdist has some of its own; another run of tests beside
+# this one most likely begins elsewhere.
+_PORTS = range(10240, 32768)
+_WORKERS_MAX = 8
+
+
+def _candidates():
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS_MAX
+    mine = _PORTS[worker::_WORKERS_MAX]
+    start = random.randrange(len(mine))
+    return itertools.cycle([*mine[start:], *mine[:start]])
+
+
+_NEXT_PORT = _candidates()
+
+
 def free_port(host="127.0.0.1"):
     """A TCP port that nobody listens on at this moment."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
+    for port in itertools.islice(_NEXT_PORT, len(_PORTS)):
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
+            return port
+    raise OSError(errno.EADDRINUSE, f"{host} has no free port")
 
 
 class Daemon:
