@@ -158,7 +158,8 @@ int Main(const std::vector<std::string>& words) {
 
 int main(int argc, char** argv) {
   if (argc < 6) {
-    fprintf(stderr, "usage: %s FILE read|write BYTES DEPTH SECONDS|Nx [plain|files|all [sleeping]]\n",
+    fprintf(stderr,
+            "usage: %s FILE read|write BYTES DEPTH SECONDS|Nx [plain|files|all [sleeping]]\n",
             argv[0]);
     return 2;
   }
