@@ -63,9 +63,10 @@ Catalog::Catalog() {
   for (const auto* service : rpc::CompiledServices()) {
     Group group{.service = service, .commands = {}};
     for (int i = 0; i < service->method_count(); ++i) {
-      group.commands.push_back(MakeCommand(*service->method(i)));
+      const MethodDescriptor& method = *service->method(i);
+      if (method.options().HasExtension(v1::rpc)) group.commands.push_back(MakeCommand(method));
     }
-    groups_.push_back(std::move(group));
+    if (!group.commands.empty()) groups_.push_back(std::move(group));
   }
 }
 

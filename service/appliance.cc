@@ -143,6 +143,7 @@ Status Appliance::OpenState() {
     store_loop_->StartThread();
   }
   configuration_ = std::make_unique<Configuration>(store_loop_.get(), std::move(store));
+  configuration_->set_observer(&notifications_);
   configuration_->set_on_commit([this] { RetrySoon(); });
   return configuration_->Load();
 }
@@ -150,7 +151,8 @@ Status Appliance::OpenState() {
 Status Appliance::ListenForRpc() {
   rpc_server_ = std::make_unique<rpc::JsonRpcServer>(control_, *dispatcher_);
   if (!options_.grpc_sockets.empty() || !options_.grpc_tcp.empty()) {
-    grpc_server_ = std::make_unique<rpc::GrpcServer>(control_, *dispatcher_);
+    grpc_server_ = std::make_unique<rpc::GrpcServer>(
+        control_, *dispatcher_, std::vector<rpc::GrpcStreamMethod*>{&event_stream_});
   }
   PauseRpc();
   for (const auto* paths : {&options_.rpc_sockets, &options_.grpc_sockets}) {
@@ -449,6 +451,7 @@ Task<void> Appliance::Stop() {
   if (initialisation_ == Initialisation::kRunning) co_await initialisation_ended_;
   initialised_.Set();
   if (handlers_ != nullptr) handlers_->EndWaits();
+  notifications_.End();
   NotifySystemd("STOPPING=1");
   if (retry_timer_ != nullptr) control_.CancelTimer(*retry_timer_);
   co_await StopRpc();

@@ -22,6 +22,7 @@
 #include "rpc/json_rpc_server.h"
 #include "service/bdev_options.h"
 #include "service/configuration.h"
+#include "service/event_stream.h"
 #include "service/notifications.h"
 #include "service/options.h"
 #include "targets/iscsi/iscsi_target.h"
@@ -121,6 +122,8 @@ class Appliance {
   uint64_t started_ns_ = 0;
   std::function<void(int)> on_stop_;
 
+  Notifications notifications_{control_};
+  EventStream event_stream_{*this};
   std::unique_ptr<Loop> store_loop_;
   std::unique_ptr<Configuration> configuration_;
   std::unique_ptr<rpc::Dispatcher> dispatcher_;
@@ -145,7 +148,6 @@ class Appliance {
   std::unique_ptr<IoatDevices> ioat_;
   std::unique_ptr<DeviceRegistry> devices_;
   std::unique_ptr<StackedDisks> stacked_;
-  Notifications notifications_;
   std::unique_ptr<NvmeControllers> nvme_;
   std::unique_ptr<iscsi::IscsiTarget> iscsi_;
   std::unique_ptr<nvmf::NvmfTarget> nvmf_;

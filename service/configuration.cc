@@ -39,19 +39,22 @@ void Configuration::Put(const ObjectId& id, std::vector<rpc::SavedCall> calls) {
   const auto found = objects_.find(id);
   if (found == objects_.end()) {
     objects_[id] = {.sequence = next_sequence_++, .calls = std::move(calls)};
+    dirty_.insert(id);
+    ++changed_;
+    if (observer_ != nullptr) observer_->OnCreated(id);
   } else {
-    found->second.calls = std::move(calls);
+    Amend(id, std::move(calls));
   }
-  dirty_.insert(id);
-  ++changed_;
 }
 
 void Configuration::Amend(const ObjectId& id, std::vector<rpc::SavedCall> calls) {
   const auto found = objects_.find(id);
   if (found == objects_.end()) return;
+  const bool same = found->second.calls == calls;
   found->second.calls = std::move(calls);
   dirty_.insert(id);
   ++changed_;
+  if (observer_ != nullptr && !same) observer_->OnChanged(id);
 }
 
 void Configuration::EraseCompanions(const ObjectId& id) {
@@ -61,10 +64,11 @@ void Configuration::EraseCompanions(const ObjectId& id) {
 
 void Configuration::Erase(const ObjectId& id) {
   EraseCompanions(id);
-  pending_.erase(id);
+  const bool was_pending = pending_.erase(id) > 0;
   if (objects_.erase(id) == 0) return;
   dirty_.insert(id);
   ++changed_;
+  if (observer_ != nullptr) observer_->OnRemoved(id, was_pending);
 }
 
 std::vector<rpc::SavedCall> Configuration::CallsOf(const ObjectId& id) const {
@@ -103,9 +107,12 @@ Task<void> Configuration::Replay(Turn& turn, Apply apply,
                               .since = std::time(nullptr)};
     pending_[entry->first] = parked;
   }
+  starting_ = true;
   while (co_await RetryPending(turn, apply)) {
   }
+  starting_ = false;
   for (const auto& [id, parked] : pending_) {
+    if (observer_ != nullptr) observer_->OnPending(id, parked.why);
     LogWarning("service", "%s '%s' is pending: %s: %s", id.kind, id.name,
                parked.calls.front().method, parked.why.message());
   }
@@ -126,12 +133,12 @@ Task<bool> Configuration::RetryPending(Turn& turn, Apply apply) {
       const Status status = co_await apply(parked->second.calls.front());
       replaying_ = false;
       if (!status.ok()) {
-        parked->second.why = status;
+        NoteReason(parked->second, status);
         break;
       }
       revived = true;
       parked->second.calls.erase(parked->second.calls.begin());
-      if (parked->second.calls.empty()) pending_.erase(parked);
+      if (parked->second.calls.empty()) Unpark(id);
     }
   }
   co_return revived;
@@ -144,14 +151,35 @@ void Configuration::Park(const ObjectId& id, rpc::SavedCall call, Status why) {
     parked.since = std::time(nullptr);
     parked.calls.push_back(std::move(call));
   }
-  parked.why = std::move(why);
+  NoteReason(parked, std::move(why));
 }
 
 void Configuration::ParkAll(const ObjectId& id, Status why) {
   std::vector<rpc::SavedCall> calls = CallsOf(id);
   if (calls.empty()) return;
-  pending_[id] = {
-      .id = id, .calls = std::move(calls), .why = std::move(why), .since = std::time(nullptr)};
+  PendingCalls& parked = pending_[id];
+  parked = {.id = id, .calls = std::move(calls), .why = {}, .since = std::time(nullptr)};
+  NoteReason(parked, std::move(why));
+}
+
+void Configuration::NoteReason(PendingCalls& parked, Status why) {
+  const bool same = parked.why == why;
+  parked.why = std::move(why);
+  if (observer_ != nullptr && !starting_ && !same) observer_->OnPending(parked.id, parked.why);
+}
+
+void Configuration::Unpark(const ObjectId& id) {
+  const auto found = pending_.find(id);
+  if (found == pending_.end()) return;
+  const ObjectId restored = found->first;  // `id` may be the one that goes.
+  pending_.erase(found);
+  if (observer_ != nullptr && !starting_) observer_->OnRestored(restored);
+}
+
+std::vector<ObjectId> Configuration::ids() const {
+  std::vector<ObjectId> ids;
+  for (const auto* entry : InOrder()) ids.push_back(entry->first);
+  return ids;
 }
 
 std::vector<PendingCalls> Configuration::pending() const {

@@ -31,6 +31,21 @@ class Configuration final : public rpc::ChangeKeeper {
   // Runs the handler of a saved call, as the caller "replay". The turn is taken already.
   using Apply = std::function<Task<Status>(rpc::SavedCall call)>;
 
+  // Told of every change of an object, under the turn. Not of what start rebuilds, apart from what
+  // is pending after it.
+  class Observer {
+   public:
+    virtual void OnCreated(const ObjectId& id) = 0;
+    virtual void OnChanged(const ObjectId& id) = 0;  // Other calls rebuild it now.
+    virtual void OnRemoved(const ObjectId& id, bool was_pending) = 0;
+    // It, or a part of it, waits. Told again when the reason is another one.
+    virtual void OnPending(const ObjectId& id, const Status& why) = 0;
+    virtual void OnRestored(const ObjectId& id) = 0;  // It waits no more.
+
+   protected:
+    ~Observer() = default;
+  };
+
   // `store` may be null, with its loop: nothing is kept (--no-state). The loop outlives this.
   Configuration(Loop* store_loop, std::unique_ptr<Store> store);
   ~Configuration();
@@ -74,8 +89,10 @@ class Configuration final : public rpc::ChangeKeeper {
   void Park(const ObjectId& id, rpc::SavedCall call, Status why);
   // The object is gone, for a reason that may pass: all its calls are pending.
   void ParkAll(const ObjectId& id, Status why);
-  void Unpark(const ObjectId& id) { pending_.erase(id); }
+  void Unpark(const ObjectId& id);
 
+  // In the order of their making.
+  std::vector<ObjectId> ids() const;
   std::vector<PendingCalls> pending() const;
   bool IsPending(const ObjectId& id) const { return pending_.contains(id); }
   // All calls of one subsystem, in order, pending ones too.
@@ -90,6 +107,8 @@ class Configuration final : public rpc::ChangeKeeper {
   // One transaction takes all changes that wait.
   Task<Status> Commit() override;
 
+  // Outlives this. Null: nobody is told.
+  void set_observer(Observer* observer) { observer_ = observer; }
   // Called at the end of every commit of a change: pending calls may now succeed.
   void set_on_commit(std::function<void()> on_commit) { on_commit_ = std::move(on_commit); }
 
@@ -104,6 +123,7 @@ class Configuration final : public rpc::ChangeKeeper {
     std::vector<rpc::SavedCall> calls;
   };
   Task<Status> Write();
+  void NoteReason(PendingCalls& parked, Status why);
   std::vector<const std::pair<const ObjectId, Object>*> InOrder() const;
   // The pending object that the request calls by one of its names, or the end.
   std::map<ObjectId, PendingCalls>::iterator FindPending(const std::string& kind,
@@ -126,6 +146,8 @@ class Configuration final : public rpc::ChangeKeeper {
   std::vector<std::coroutine_handle<>> waiting_;
   Status health_;
   std::function<void()> on_commit_;
+  Observer* observer_ = nullptr;
+  bool starting_ = false;  // In Replay: what comes to life is no news.
 
   struct WriteEnded;
 };

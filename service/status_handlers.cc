@@ -1,24 +1,10 @@
 #include "service/status_handlers.h"
 
-#include <ctime>
-
 #include "service/appliance.h"
+#include "service/time_text.h"
 #include "service/version.h"
 
 namespace pollux::service {
-namespace {
-
-// RFC 3339, UTC.
-std::string TimeText(int64_t seconds) {
-  const std::time_t time = seconds;
-  std::tm utc;
-  gmtime_r(&time, &utc);
-  return absl::StrFormat("%04d-%02d-%02dT%02d:%02d:%02dZ", utc.tm_year + 1900, utc.tm_mon + 1,
-                         utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec);
-}
-
-}  // namespace
-
 void StatusHandlers::Bind(rpc::Dispatcher& dispatcher) {
   dispatcher.Bind("pollux_get_status", this, &StatusHandlers::GetStatus);
   dispatcher.Bind("scsi_get_devices", this, &StatusHandlers::GetScsiDevices);
@@ -47,7 +33,7 @@ Task<Result<v1::PolluxGetStatusResponse>> StatusHandlers::GetStatus(v1::PolluxGe
       entry->set_method(call.method);
       entry->set_params(call.params);
       entry->set_reason(std::string(pending.why.message()));
-      entry->set_since(TimeText(pending.since));
+      entry->set_since(TimeTextOfSeconds(pending.since));
     }
   }
   for (const iscsi::PendingLun& lun : appliance_.iscsi().pending_luns()) {

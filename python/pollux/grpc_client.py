@@ -94,6 +94,29 @@ class GrpcClient(Methods):
             settle()
         return results
 
+    def watch(self, from_id=None, instance="", types=(), timeout=None):
+        """What changes, as it changes: the answers of Events.Watch, without end. The first is a
+        snapshot, unless it goes on `from_id` of an `instance`. Closing the generator ends it.
+
+            for answer in client.watch():
+                for event in answer["events"]:
+                    print(event["type"], event["kind"], event["name"])
+        """
+        request = self.catalog.new("pollux.v1.EventsWatchRequest")
+        if from_id is not None:
+            setattr(request, "from", from_id)
+        request.instance = instance
+        request.types.extend(types)
+        call = self.channel.unary_stream("/pollux.v1.Events/Watch")
+        answers = call(request.SerializeToString(), timeout=timeout)
+        try:
+            for data in answers:
+                yield self._codec.decode_message("pollux.v1.EventsWatchResponse", data)
+        except grpc.RpcError as error:
+            raise self._error("Events.Watch", error) from error
+        finally:
+            answers.cancel()
+
     def _begin(self, name, params):
         method = self.catalog.methods.get(name)
         if method is None:

@@ -53,6 +53,12 @@ class Codec:
         field = message.DESCRIPTOR.fields_by_name[method.bare]
         return None if self._absent(message, field) else self._show(message, field)
 
+    def decode_message(self, name, data):
+        """A serialised message, by its full name, as JSON-RPC would show it."""
+        message = self._catalog.new(name)
+        message.ParseFromString(data)
+        return self._shown(message)
+
     # Options, once for each field.
 
     def _options(self, field):

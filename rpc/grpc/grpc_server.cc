@@ -32,8 +32,10 @@ std::string PathOf(const std::string& service, const std::string& method) {
 }
 
 // Of all services that have a method of ours.
-std::set<std::string> ServiceNames(const Dispatcher& dispatcher) {
+std::set<std::string> ServiceNames(const Dispatcher& dispatcher,
+                                   const std::vector<GrpcStreamMethod*>& streams) {
   std::set<std::string> names{kHealth, kReflection};
+  for (const GrpcStreamMethod* stream : streams) names.insert(stream->service());
   for (const Method* method : dispatcher.methods()) {
     names.insert(method->descriptor->service()->full_name());
   }
@@ -68,13 +70,14 @@ struct GrpcServer::Impl final : GrpcTransport::Owner {
     int number = -1;  // gRPC's descriptor.
   };
 
-  Impl(Loop& control, Dispatcher& methods);
+  Impl(Loop& control, Dispatcher& methods, std::vector<GrpcStreamMethod*> stream_methods);
   ~Impl() { CHECK(guests.empty(), "a server died without Stop()"); }
 
   void OnAccepted(Door& door, UniqueFd socket);
   void OnClosed(Guest& guest);
   void OnCall(std::shared_ptr<GrpcStream> stream) override;
-  void OnGone() override { health.LookAgain(); }
+  void OnGone() override;
+  Task<void> ServeStream(GrpcStreamMethod* method, std::shared_ptr<GrpcStream> stream);
   Task<void> Serve(const Method* method, std::shared_ptr<GrpcStream> stream);
   Result<std::unique_ptr<Message>> Decode(const Method& method, const std::string& bytes) const;
   void Fail(GrpcStream& stream, const Method& method, CallPhase phase, const Status& error);
@@ -82,7 +85,8 @@ struct GrpcServer::Impl final : GrpcTransport::Owner {
 
   Loop& loop;
   Dispatcher& dispatcher;
-  std::map<std::string, const Method*> methods;  // By path.
+  std::map<std::string, const Method*> methods;      // By path.
+  std::map<std::string, GrpcStreamMethod*> streams;  // By path.
   GrpcHealth health;
   GrpcReflection reflection;
   TaskGroup calls;
@@ -96,16 +100,20 @@ struct GrpcServer::Impl final : GrpcTransport::Owner {
   GrpcTransport transport{loop, *this};  // Last: calls may come from here on.
 };
 
-GrpcServer::Impl::Impl(Loop& control, Dispatcher& all)
+GrpcServer::Impl::Impl(Loop& control, Dispatcher& all,
+                       std::vector<GrpcStreamMethod*> stream_methods)
     : loop(control),
       dispatcher(all),
-      health(ServiceNames(all)),
-      reflection(InOrder(ServiceNames(all))) {
+      health(ServiceNames(all, stream_methods)),
+      reflection(InOrder(ServiceNames(all, stream_methods))) {
   // Protobuf writes a line for each text of a caller that is not UTF-8; it gets an error anyway.
   google::protobuf::SetLogHandler(nullptr);
   for (const Method* method : dispatcher.methods()) {
     methods[PathOf(method->descriptor->service()->full_name(), method->descriptor->name())] =
         method;
+  }
+  for (GrpcStreamMethod* method : stream_methods) {
+    streams[PathOf(method->service(), method->method())] = method;
   }
 }
 
@@ -157,6 +165,8 @@ void GrpcServer::Impl::OnCall(std::shared_ptr<GrpcStream> stream) {
   const std::string& path = stream->path();
   if (const auto found = methods.find(path); found != methods.end()) {
     calls.Spawn(Serve(found->second, std::move(stream)));
+  } else if (const auto streaming = streams.find(path); streaming != streams.end()) {
+    calls.Spawn(ServeStream(streaming->second, std::move(stream)));
   } else if (path == PathOf(kHealth, "Check")) {
     calls.Spawn(health.Check(std::move(stream)));
   } else if (path == PathOf(kHealth, "Watch")) {
@@ -167,6 +177,21 @@ void GrpcServer::Impl::OnCall(std::shared_ptr<GrpcStream> stream) {
     const Status error = ErrorOfField(ENOSYS, "method", path, "Method not found");
     stream->Finish(ToGrpcStatus(error, kMethodNotFound));
   }
+}
+
+void GrpcServer::Impl::OnGone() {
+  health.LookAgain();
+  for (const auto& [path, method] : streams) method->LookAgain();
+}
+
+Task<void> GrpcServer::Impl::ServeStream(GrpcStreamMethod* method,
+                                         std::shared_ptr<GrpcStream> stream) {
+  while (paused) co_await resumed;
+  if (stopping) {
+    stream->Finish({.code = GrpcCode::kUnavailable, .message = "the server is stopping"});
+    co_return;
+  }
+  co_await method->Serve(std::move(stream));
 }
 
 Task<void> GrpcServer::Impl::Serve(const Method* method, std::shared_ptr<GrpcStream> stream) {
@@ -228,8 +253,8 @@ void GrpcServer::Impl::Fail(GrpcStream& stream, const Method& method, CallPhase 
 
 // --- The server.
 
-GrpcServer::GrpcServer(Loop& loop, Dispatcher& dispatcher)
-    : impl_(std::make_unique<Impl>(loop, dispatcher)) {}
+GrpcServer::GrpcServer(Loop& loop, Dispatcher& dispatcher, std::vector<GrpcStreamMethod*> streams)
+    : impl_(std::make_unique<Impl>(loop, dispatcher, std::move(streams))) {}
 
 GrpcServer::~GrpcServer() = default;
 
@@ -272,6 +297,7 @@ Task<void> GrpcServer::Stop(uint64_t drain_ns) {
   for (auto& door : impl_->doors) door->listener.reset();
   impl_->stopping = true;
   impl_->health.End();
+  for (const auto& [path, method] : impl_->streams) method->End();
   Resume();
   co_await impl_->transport.Stop(drain_ns);
   co_await impl_->calls.Drained();

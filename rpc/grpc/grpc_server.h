@@ -7,6 +7,7 @@
 #include "core/net/address.h"
 #include "core/status.h"
 #include "rpc/dispatcher.h"
+#include "rpc/grpc/stream.h"
 
 namespace pollux::rpc {
 
@@ -19,7 +20,8 @@ class GrpcServer {
   // Of one listener; the next one waits in the backlog.
   static constexpr size_t kConnectionsMax = 128;
 
-  GrpcServer(Loop& loop, Dispatcher& dispatcher);
+  // `streams` are served beside the dispatcher's methods, and outlive this.
+  GrpcServer(Loop& loop, Dispatcher& dispatcher, std::vector<GrpcStreamMethod*> streams = {});
   ~GrpcServer();  // After Stop().
 
   // Makes the path ours; who connects is refused until Listen(). Mode 0600; the peer's credentials

@@ -1,5 +1,6 @@
 #pragma once
 #include <atomic>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -52,6 +53,23 @@ class GrpcStream {
   virtual void Finish(GrpcStatus status) = 0;
   // The last message, and success.
   virtual void FinishWith(std::string message) = 0;
+};
+
+// A method whose answer is a stream, which no dispatcher knows. Control loop only.
+class GrpcStreamMethod {
+ public:
+  // "pollux.v1.Events", "Watch".
+  virtual std::string service() const = 0;
+  virtual std::string method() const = 0;
+  // Ends the stream, at any time, whatever the caller does.
+  virtual Task<void> Serve(std::shared_ptr<GrpcStream> stream) = 0;
+  // Some caller gave up its call: who waits with a stream looks whether it is gone().
+  virtual void LookAgain() = 0;
+  // The server stops: all streams end by themselves, soon.
+  virtual void End() = 0;
+
+ protected:
+  ~GrpcStreamMethod() = default;
 };
 
 }  // namespace pollux::rpc

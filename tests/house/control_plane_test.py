@@ -37,10 +37,12 @@ class Descriptors:
             self._add(file, f"{name}.{nested.name}", nested, (*path, NESTED_TYPE, index))
 
     def methods(self):
-        """(file, method, path) of every rpc."""
+        """(file, method, path) of every rpc that JSON-RPC has too: of all but streams."""
         for file in self.files:
             for s, service in enumerate(file.service):
                 for m, method in enumerate(service.method):
+                    if method.server_streaming:
+                        continue
                     yield file, method, (SERVICE, s, METHOD, m)
 
     def comment(self, file, path):

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "core/clock.h"
+
 namespace pollux::service {
 namespace {
 
@@ -11,7 +13,9 @@ class NotificationsTest : public testing::Test {
     DeviceRegistry::Observer& observer = notifications_;
     for (int i = 0; i < count; ++i) observer.OnUnregistered("disk" + std::to_string(i));
   }
-  Notifications notifications_;
+  const RealClock clock_;
+  Loop loop_{{.name = "control"}, clock_, *MakeEpollWaiter()};
+  Notifications notifications_{loop_};
 };
 
 TEST_F(NotificationsTest, NumbersEventsFromZero) {
@@ -20,7 +24,7 @@ TEST_F(NotificationsTest, NumbersEventsFromZero) {
   ASSERT_EQ(events.size(), 2u);
   EXPECT_EQ(events[0].id, 1u);
   EXPECT_EQ(events[0].type, "bdev_unregister");
-  EXPECT_EQ(events[0].context, "disk1");
+  EXPECT_EQ(events[0].name, "disk1");
 }
 
 TEST_F(NotificationsTest, GivesAtMostWhatWasAskedFor) {
