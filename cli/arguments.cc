@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "cli/likeness.h"
 #include "cli/value.h"
 #include "rpc/json_codec.h"
 #include "rpc/json_writer.h"
@@ -103,10 +104,14 @@ class ArgumentParser {
     const FieldDescriptor* field =
         word.starts_with("--no-") ? command_.FindField(word.substr(5)) : nullptr;
     if (field == nullptr || !IsBool(*field)) {
-      std::string flags;
+      std::string flags, near;
       for (int i = 0; i < command_.request().field_count(); ++i) {
-        flags += (flags.empty() ? "" : ", ") + FlagOf(*command_.request().field(i));
+        const std::string flag = FlagOf(*command_.request().field(i));
+        flags += (flags.empty() ? "" : ", ") + flag;
+        if (near.empty() && IsLike(word.substr(0, word.find('=')), flag)) near = flag;
       }
+      if (!near.empty())
+        return InvalidArgument("there is no flag %s; did you mean %s?", word, near);
       return InvalidArgument("there is no flag %s; there is %s", word,
                              flags.empty() ? "none" : flags);
     }

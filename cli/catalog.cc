@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cli/likeness.h"
 #include "rpc/dispatcher.h"
 #include "rpc/json_codec.h"
 
@@ -12,22 +13,6 @@ std::string WithUnderscores(std::string_view name) {
   std::string out(name);
   std::replace(out.begin(), out.end(), '-', '_');
   return out;
-}
-
-// How many characters must be inserted, removed or replaced to make one of the other.
-size_t EditDistance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-    }
-  }
-  return row[b.size()];
 }
 
 Command MakeCommand(const MethodDescriptor& method) {
@@ -83,12 +68,11 @@ const Command* Catalog::Find(std::string_view name) const {
 std::vector<std::string> Catalog::NamesLike(std::string_view name) const {
   constexpr size_t kNamesMax = 3;
   const std::string wanted = WithUnderscores(name);
-  const size_t far = 1 + wanted.size() / 4;
   std::vector<std::pair<size_t, std::string>> near;
   for (const Group& group : groups_) {
     for (const Command& command : group.commands) {
       const size_t distance = EditDistance(wanted, command.name);
-      if (distance <= far) near.emplace_back(distance, command.name);
+      if (IsLike(wanted, command.name)) near.emplace_back(distance, command.name);
     }
   }
   std::sort(near.begin(), near.end());

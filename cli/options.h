@@ -13,6 +13,7 @@ using Words = std::vector<std::string>;
 struct Options {
   std::string socket;                    // -s: the path of a Unix socket, or ADDR:PORT.
   uint64_t timeout_ns = 60'000'000'000;  // -t, for each call.
+  uint64_t every_ns = 0;                 // --every: the call is made again after that; 0: once.
   bool json = false;                     // --json
   bool help = false;                     // --help, -h
 };

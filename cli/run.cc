@@ -1,16 +1,25 @@
 #include "cli/run.h"
 
+#include <algorithm>
+#include <chrono>
+#include <optional>
 #include <string>
+#include <thread>
 
 #include "cli/arguments.h"
 #include "cli/catalog.h"
 #include "cli/comments.h"
+#include "cli/completion.h"
+#include "cli/config_commands.h"
 #include "cli/embedded_descriptors.h"
 #include "cli/help.h"
 #include "cli/pci/pci_command.h"
+#include "cli/report.h"
 #include "cli/session.h"
 #include "cli/table.h"
+#include "cli/watch.h"
 #include "core/check.h"
+#include "core/clock.h"
 
 namespace pollux::cli {
 namespace {
@@ -24,13 +33,13 @@ Comments ReadComments() {
 class Runner {
  public:
   Runner(const Catalog& catalog, Options options, std::ostream& out, std::ostream& err,
-         size_t width)
+         Terminal terminal)
       : catalog_(catalog),
         options_(std::move(options)),
         session_(options_.socket, options_.timeout_ns),
         out_(out),
         err_(err),
-        width_(width) {}
+        terminal_(terminal) {}
 
   // One call: words[0] is the method.
   ExitCode RunWords(const Words& words) {
@@ -50,9 +59,35 @@ class Runner {
     }
     if (options.socket != options_.socket || options.timeout_ns != options_.timeout_ns) {
       Session session(options.socket, options.timeout_ns);
-      return Call(*command, *params, session, options.json);
+      return CallOften(*command, *params, session, options);
     }
-    return Call(*command, *params, session_, options.json);
+    return CallOften(*command, *params, session_, options);
+  }
+
+  // What is no method of the server; nothing when it is none of ours either.
+  std::optional<ExitCode> RunOwn(const Words& words, std::istream& in) {
+    if (ConfigCommands::Has(words[0])) {
+      return ConfigCommands({catalog_, session_, in, out_, err_}).Run(words);
+    }
+    if (words[0] == "watch" && words.size() == 1) {
+      constexpr uint64_t kWaitMsMax = 30'000;
+      return Watch(session_, options_.json,
+                   std::min(kWaitMsMax, options_.timeout_ns / kNsPerMs / 2), out_, err_);
+    }
+    if (words[0] == "complete") {
+      const bool dashes = words.size() > 1 && words[1] == "--";
+      for (const std::string& word :
+           Complete(catalog_, {words.begin() + (dashes ? 2 : 1), words.end()}, session_)) {
+        out_ << word << "\n";
+      }
+      return kDone;
+    }
+    if (words[0] != "completion" && words[0] != "watch") return std::nullopt;
+    const std::string script = words.size() == 2 ? CompletionScript(words[1]) : "";
+    out_ << script;
+    if (!script.empty()) return kDone;
+    err_ << "Usage: pollux watch\n       pollux completion bash|zsh\n";
+    return kMisused;
   }
 
   // Calls from a script, until one fails.
@@ -87,31 +122,35 @@ class Runner {
     return kMisused;
   }
 
+  // Once, or again and again until it fails or nobody reads.
+  ExitCode CallOften(const Command& command, const std::string& params, Session& session,
+                     const Options& options) {
+    for (;;) {
+      if (options.every_ns > 0 && terminal_.clears) out_ << "\x1b[H\x1b[2J";
+      const ExitCode code = Call(command, params, session, options.json);
+      if (code != kDone || options.every_ns == 0) return code;
+      out_.flush();
+      if (!out_) return kDone;
+      std::this_thread::sleep_for(std::chrono::nanoseconds(options.every_ns));
+    }
+  }
+
   ExitCode Call(const Command& command, const std::string& params, Session& session, bool json) {
     const Result<Answer> answer = session.Call(command.name, params);
     if (!answer.ok()) {
       err_ << "pollux: " << answer.status().message() << "\n";
       return kNoConnection;
     }
-    if (!answer->ok) return OnRefused(command, *answer);
+    if (!answer->ok) {
+      ShowRefusal(err_, command.name, *answer);
+      return kRefused;
+    }
     if (json) {
       out_ << answer->result << "\n";
     } else {
-      out_ << ForPeople(ParseJson(answer->result), width_);
+      out_ << ForPeople(ParseJson(answer->result), terminal_.width);
     }
     return kDone;
-  }
-
-  ExitCode OnRefused(const Command& command, const Answer& answer) {
-    err_ << "pollux: " << command.name << ": " << answer.message << "\n";
-    const auto show = [this](const char* name, const std::string& text) {
-      if (!text.empty()) err_ << "  " << name << text << "\n";
-    };
-    show("code    ", answer.code);
-    show("field   ", answer.field);
-    show("value   ", answer.value);
-    if (answer.reason != answer.message) show("reason  ", answer.reason);
-    return kRefused;
   }
 
   const Catalog& catalog_;
@@ -119,7 +158,7 @@ class Runner {
   Session session_;
   std::ostream& out_;
   std::ostream& err_;
-  const size_t width_;
+  const Terminal terminal_;
 };
 
 // What needs no polluxd.
@@ -134,7 +173,7 @@ ExitCode RunPciWords(const Words& words, const Options& options, std::ostream& o
 }  // namespace
 
 ExitCode Run(const Words& words, std::istream& in, std::ostream& out, std::ostream& err,
-             size_t width) {
+             Terminal terminal) {
   Options options;
   options.socket = DefaultSocket();
   size_t at = 0;
@@ -158,7 +197,8 @@ ExitCode Run(const Words& words, std::istream& in, std::ostream& out, std::ostre
     err << "pollux: there is no option " << rest[0] << "; pollux --help lists them\n";
     return kMisused;
   }
-  Runner runner(catalog, options, out, err, width);
+  Runner runner(catalog, options, out, err, terminal);
+  if (const std::optional<ExitCode> code = runner.RunOwn(rest, in)) return *code;
   return rest[0] == "-" ? runner.RunLines(in) : runner.RunWords(rest);
 }
 

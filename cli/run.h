@@ -14,8 +14,14 @@ enum ExitCode : int {
   kNoConnection = 3  // No connection, or no answer.
 };
 
-// Does what the command line says. `width` is that of the terminal.
+// Where the output goes.
+struct Terminal {
+  size_t width = 120;   // Columns.
+  bool clears = false;  // It is a terminal, which knows how to begin at its top again.
+};
+
+// Does what the command line says.
 ExitCode Run(const Words& words, std::istream& in, std::ostream& out, std::ostream& err,
-             size_t width);
+             Terminal terminal);
 
 }  // namespace pollux::cli

@@ -9,14 +9,12 @@
 
 namespace {
 
-constexpr size_t kWidthWithoutTerminal = 120;
-
-size_t TerminalWidth() {
+pollux::cli::Terminal OutputTerminal() {
+  pollux::cli::Terminal terminal;
   winsize size{};
-  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) {
-    return kWidthWithoutTerminal;
-  }
-  return size.ws_col;
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) terminal.width = size.ws_col;
+  terminal.clears = isatty(STDOUT_FILENO) == 1;
+  return terminal;
 }
 
 }  // namespace
@@ -24,7 +22,7 @@ size_t TerminalWidth() {
 int main(int argc, char** argv) {
   std::ios::sync_with_stdio(false);
   const pollux::cli::Words words(argv + 1, argv + argc);
-  const int code = pollux::cli::Run(words, std::cin, std::cout, std::cerr, TerminalWidth());
+  const int code = pollux::cli::Run(words, std::cin, std::cout, std::cerr, OutputTerminal());
   std::cout.flush();
   return code == pollux::cli::kDone && !std::cout ? pollux::cli::kRefused : code;
 }

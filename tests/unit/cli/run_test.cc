@@ -80,7 +80,7 @@ class RunTest : public testing::Test {
   ExitCode RunWords(Words words, const std::string& input = "") {
     std::istringstream in(input);
     std::ostringstream out, err;
-    const ExitCode code = cli::Run(words, in, out, err, 80);
+    const ExitCode code = cli::Run(words, in, out, err, {.width = 80});
     out_ = out.str();
     err_ = err.str();
     return code;
