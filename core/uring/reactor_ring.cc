@@ -26,6 +26,7 @@ constexpr unsigned kCompletionsPerEntry = 4;
 
 // The rings of the loops of this thread: one, unless a test turns several loops on it.
 thread_local std::vector<std::pair<Loop*, ReactorRing*>> rings_here;
+thread_local std::vector<std::pair<Loop*, std::weak_ptr<ReactorRing>>> polled_here;
 
 // Completions are worked out by the thread that asks for them (DEFER_TASKRUN), not in whatever
 // system call it happens to be in, and a flag in the ring says that there are some (TASKRUN_FLAG).
@@ -38,7 +39,7 @@ int SetUp(const ReactorRing::Options& options, io_uring& ring) {
   for (const unsigned flags : {kDeferred, kPlain}) {
     if (flags == kDeferred && !options.defer_taskrun) continue;
     io_uring_params params{};
-    params.flags = flags;
+    params.flags = flags | (options.polled ? IORING_SETUP_IOPOLL : 0);
     params.cq_entries = options.entries * kCompletionsPerEntry;
     result = io_uring_queue_init_params(options.entries, &ring, &params);
     if (result != -EINVAL) break;
@@ -73,7 +74,7 @@ void PrepareDiscard(io_uring_sqe& entry, int fd, uint64_t offset, uint64_t bytes
 }  // namespace
 
 struct ReactorRing::Impl final : FdHandler {
-  explicit Impl(Loop& l) : loop(l) {}
+  Impl(Loop& l, bool is_polled) : loop(l), polled(is_polled) {}
   ~Impl() {
     if (ready) io_uring_queue_exit(&ring);
   }
@@ -83,12 +84,14 @@ struct ReactorRing::Impl final : FdHandler {
   bool Queue(io_uring_sqe& entry, RingOperation& op) { return Queue(entry, op, entry.fd); }
   int BufferOf(const iovec& part) const;
   void Submit();
+  Status HangBell();
   bool HasFinished() const;
   void Ring(bool when_finished);
   void OnReady(uint32_t events) override;
 
   Loop& loop;
   io_uring ring{};
+  const bool polled;
   bool ready = false;
   UniqueFd bell;  // An eventfd that the kernel rings while `armed`.
   bool armed = true;
@@ -103,45 +106,70 @@ struct ReactorRing::Impl final : FdHandler {
 };
 
 Result<std::unique_ptr<ReactorRing>> ReactorRing::Make(Loop& loop, const Options& options) {
-  CHECK(Of(loop) == nullptr, "a loop has one ring");
-  auto impl = std::make_unique<Impl>(loop);
+  CHECK(options.polled || Of(loop) == nullptr, "a loop has one ring");
+  auto impl = std::make_unique<Impl>(loop, options.polled);
   if (const int result = SetUp(options, impl->ring); result < 0) {
     const char* const hint = result == -ENOMEM ? ": RLIMIT_MEMLOCK is too low, or memory" : "";
     return ErrorOfErrno(-result, absl::StrFormat("no io_uring for %s: %s%s", loop.name(),
                                                  std::strerror(-result), hint));
   }
   impl->ready = true;
-  impl->bell = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!impl->bell.valid()) {
-    return ErrorOfErrno(errno, absl::StrFormat("no eventfd: %s", std::strerror(errno)));
-  }
-  if (const int result = io_uring_register_eventfd(&impl->ring, impl->bell.get()); result < 0) {
-    return ErrorOfErrno(-result,
-                        absl::StrFormat("io_uring takes no eventfd: %s", std::strerror(-result)));
-  }
+  if (!options.polled) RETURN_IF_ERROR(impl->HangBell());
   // Each of these only spares the kernel work for each call or operation: older ones do without.
   io_uring_register_ring_fd(&impl->ring);
   PlaceWorkers(impl->ring, options.worker_cores);
   if (options.file_table && io_uring_register_files_sparse(&impl->ring, kFilesMax) == 0) {
     for (int place = kFilesMax; place-- > 0;) impl->free_places.push_back(place);
   }
-  RETURN_IF_ERROR(loop.Watch(impl->bell.get(), EPOLLIN, *impl));
-  impl->Ring(false);
   std::unique_ptr<ReactorRing> self(new ReactorRing(std::move(impl)));
   loop.AddPoller(*self);
-  rings_here.emplace_back(&loop, self.get());
+  if (!options.polled) rings_here.emplace_back(&loop, self.get());
   return self;
+}
+
+// What is polled rings no bell.
+Status ReactorRing::Impl::HangBell() {
+  bell = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!bell.valid()) {
+    return ErrorOfErrno(errno, absl::StrFormat("no eventfd: %s", std::strerror(errno)));
+  }
+  if (const int result = io_uring_register_eventfd(&ring, bell.get()); result < 0) {
+    return ErrorOfErrno(-result,
+                        absl::StrFormat("io_uring takes no eventfd: %s", std::strerror(-result)));
+  }
+  RETURN_IF_ERROR(loop.Watch(bell.get(), EPOLLIN, *this));
+  Ring(false);
+  return OkStatus();
+}
+
+Result<std::shared_ptr<ReactorRing>> ReactorRing::PolledOf(Loop& loop) {
+  std::erase_if(polled_here, [](const auto& e) { return e.second.expired(); });
+  for (const auto& [l, ring] : polled_here) {
+    if (l == &loop) return ring.lock();
+  }
+  ASSIGN_OR_RETURN(std::shared_ptr<ReactorRing> made, Make(loop, {.polled = true}));
+  if (const ReactorRing* plain = Of(loop); plain != nullptr) {
+    for (unsigned i = 0; i < plain->impl_->buffer_count; ++i) {
+      const iovec& buffer = plain->impl_->buffers[i];
+      const Status added =
+          made->AddBuffers(static_cast<std::byte*>(buffer.iov_base), buffer.iov_len);
+      if (!added.ok()) LogNotice("core", "%s: polled I/O does without", added.message());
+    }
+  }
+  polled_here.emplace_back(&loop, made);
+  return made;
 }
 
 ReactorRing::ReactorRing(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 ReactorRing::~ReactorRing() {
   CHECK(impl_->in_flight == 0, "a ring died with operations in flight");
+  impl_->loop.RemovePoller(*this);
+  impl_->loop.CancelDeferred(impl_->submit);
+  if (impl_->polled) return;
   const size_t found =
       std::erase_if(rings_here, [this](const auto& e) { return e.second == this; });
   CHECK(found == 1, "a ring died on another thread than it was made on");
-  impl_->loop.RemovePoller(*this);
-  impl_->loop.CancelDeferred(impl_->submit);
   impl_->loop.Unwatch(impl_->bell.get(), *impl_);
 }
 
@@ -250,13 +278,16 @@ void ReactorRing::Impl::Submit() {
   if (io_uring_sq_ready(&ring) > 0) loop.AfterEndOfTurn(submit);
 }
 
-// Whether there is something to harvest, or the kernel would make something if it were asked.
+// Whether there is something to harvest, or the kernel would make something if it were asked: of
+// what is polled it never knows before.
 bool ReactorRing::Impl::HasFinished() const {
+  if (polled && in_flight > 0) return true;
   const unsigned flags = IO_URING_READ_ONCE(*ring.sq.kflags);
   return io_uring_cq_ready(&ring) > 0 || (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
 
 void ReactorRing::Impl::Ring(bool when_finished) {
+  if (polled) return;
   if (std::exchange(armed, when_finished) == when_finished) return;
   io_uring_cq_eventfd_toggle(&ring, when_finished);
 }
@@ -374,6 +405,7 @@ bool ReactorRing::Await(RingOperation& op, int fd, uint32_t events) {
 }
 
 bool ReactorRing::Cancel(RingOperation& target) {
+  if (impl_->polled) return false;
   io_uring_sqe* entry = impl_->NextEntry();
   if (entry == nullptr) return false;
   io_uring_prep_cancel(entry, &target, 0);

@@ -45,12 +45,18 @@ class ReactorRing final : public Poller {
     // Where the kernel's workers do what would block. Empty: where this thread may run, which on a
     // pinned one takes the time of its polling.
     std::vector<int> worker_cores;
+    // For direct reads and writes of block devices whose queues are polled (IOPOLL), and nothing
+    // else: no interrupt ends them, the loop turns until they have.
+    bool polled = false;
   };
   // Made and destroyed on the loop's thread, destroyed with nothing in flight; while it lives,
   // Of(loop) finds it, there. ENOSYS and EPERM where the kernel has no io_uring for us.
   static Result<std::unique_ptr<ReactorRing>> Make(Loop& loop, const Options& options);
   ~ReactorRing() override;
   static ReactorRing* Of(Loop& loop);
+  // The polled ring of the loop, with the buffers that Of(loop) has: made for the first who asks,
+  // ended with the last who holds it. All on the loop's thread.
+  static Result<std::shared_ptr<ReactorRing>> PolledOf(Loop& loop);
   // Whether the kernel can discard blocks of an open block device by io_uring (Linux 6.12). Any
   // thread; it asks through a ring of its own.
   static bool CanDiscard(int fd);
@@ -81,7 +87,8 @@ class ReactorRing final : public Poller {
   // Done, with the events found, as soon as `fd` has one of `events` (POLLIN, POLLRDHUP, ...) or
   // POLLERR or POLLHUP.
   bool Await(RingOperation& op, int fd, uint32_t events);
-  // Asks that `target` end early; its OnRingDone then has -ECANCELED, or its own result.
+  // Asks that `target` end early; its OnRingDone then has -ECANCELED, or its own result. Nobody can
+  // ask that of what is polled: false.
   bool Cancel(RingOperation& target);
 
   size_t in_flight() const;

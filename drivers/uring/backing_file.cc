@@ -158,6 +158,8 @@ Result<BackingFile> OpenBackingFile(const std::string& path, bool readonly, uint
   // What direct I/O writes to a regular file needs metadata of the file system besides.
   const std::string cache = file.is_block_device ? QueueAttribute(info.st_rdev, "write_cache") : "";
   file.volatile_cache = !file.direct || cache != "write through";
+  file.polled =
+      file.is_block_device && file.direct && QueueAttribute(info.st_rdev, "io_poll") == "1";
   if (!readonly && file.is_block_device) ReadAbilities(file, info.st_rdev);
   if (!readonly && !file.is_block_device) ProbeFile(file);
   return file;

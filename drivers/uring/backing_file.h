@@ -20,6 +20,7 @@ struct BackingFile {
   bool volatile_cache = true;     // A write may be lost at power failure until a sync.
   bool can_punch = false;         // fallocate() makes holes, which read as zeroes,
   bool can_zero = false;          // and zeroes without making holes.
+  bool polled = false;            // Its device has queues that are polled, for direct I/O.
   bool can_discard = false;       // A block device forgets blocks, which then read as it likes.
 };
 

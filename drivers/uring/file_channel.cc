@@ -100,6 +100,7 @@ class FileChannel::FileIo final : public RingOperation, public BufferPool::Waite
   std::byte* buffer_ = nullptr;  // Where data is bounced.
   iovec piece_{};                // What is asked for, unless it is all of request_.data.
   State state_ = State::kNew;
+  bool in_polled_ = false;  // Which ring it was sent to.
 };
 
 struct FileChannel::Lists {
@@ -159,13 +160,17 @@ class FileChannel::Retry final : public Deferred {
 };
 
 FileChannel::FileChannel(BlockDevice& device, Reactor& reactor, FileShared& shared, Files files,
-                         ReactorRing& ring, BufferPool& buffers)
+                         ReactorRing& ring, std::shared_ptr<ReactorRing> polled_ring,
+                         BufferPool& buffers)
     : BlockChannel(device, reactor),
       shared_(shared),
       files_(std::move(files)),
       ring_(ring),
       io_file_(ring.AddFile(files_.io.get())),
       flush_file_(ring.AddFile(files_.flush.get())),
+      polled_ring_(std::move(polled_ring)),
+      polled_file_(polled_ring_ == nullptr ? RingFile(-1) : polled_ring_->AddFile(files_.io.get())),
+      polls_(polled_ring_ != nullptr),
       buffers_(buffers),
       unit_(block_bytes()),
       lists_(std::make_unique<Lists>()),
@@ -178,6 +183,7 @@ FileChannel::~FileChannel() {
   reactor().CancelDeferred(*retry_);
   ring_.RemoveFile(io_file_);
   ring_.RemoveFile(flush_file_);
+  if (polled_ring_ != nullptr) polled_ring_->RemoveFile(polled_file_);
 }
 
 void FileChannel::DoSubmit(IoRequest& request) {
@@ -240,8 +246,10 @@ bool FileChannel::FileIo::Send() {
 bool FileChannel::FileIo::TrySend() {
   constexpr int kPunch = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE;
   constexpr int kZero = FALLOC_FL_KEEP_SIZE | FALLOC_FL_ZERO_RANGE;
-  const RingFile file = channel_.io_file_;
-  ReactorRing& ring = channel_.ring_;
+  // FUA may need more of the kernel than a queue that is polled gives.
+  in_polled_ = channel_.polls_ && MovesData() && !request_.fua;
+  const RingFile file = in_polled_ ? channel_.polled_file_ : channel_.io_file_;
+  ReactorRing& ring = in_polled_ ? *channel_.polled_ring_ : channel_.ring_;
   const iovec* parts = piece_.iov_len > 0 ? &piece_ : request_.data.data();
   const auto count = piece_.iov_len > 0 ? 1u : static_cast<unsigned>(request_.data.size());
   bool sent = false;
@@ -270,6 +278,11 @@ bool FileChannel::FileIo::TrySend() {
 
 void FileChannel::FileIo::OnRingDone(int32_t result, uint32_t) {
   if (result == -EAGAIN || result == -EINTR) {
+    static_cast<void>(Send());
+    return;
+  }
+  if (result == -EOPNOTSUPP && in_polled_) {
+    channel_.polls_ = false;
     static_cast<void>(Send());
     return;
   }
@@ -325,7 +338,7 @@ bool FileChannel::FileIo::Abort() {
       break;
     case State::kInRing:
       // It may yet be stopped, or not: it ends by itself and says which.
-      static_cast<void>(channel_.ring_.Cancel(*this));
+      if (!in_polled_) static_cast<void>(channel_.ring_.Cancel(*this));
       return false;
     case State::kNew:
       return false;

@@ -27,8 +27,9 @@ class FileChannel final : public BlockChannel {
   struct Files {
     UniqueFd io, flush;
   };
+  // `polled_ring` takes reads and writes where the device is polled; null elsewhere.
   FileChannel(BlockDevice& device, Reactor& reactor, FileShared& shared, Files files,
-              ReactorRing& ring, BufferPool& buffers);
+              ReactorRing& ring, std::shared_ptr<ReactorRing> polled_ring, BufferPool& buffers);
   ~FileChannel() override;
 
  private:
@@ -46,6 +47,9 @@ class FileChannel final : public BlockChannel {
   const Files files_;
   ReactorRing& ring_;
   const RingFile io_file_, flush_file_;  // The same, in the ring's table.
+  const std::shared_ptr<ReactorRing> polled_ring_;
+  const RingFile polled_file_;  // In that ring's table.
+  bool polls_ = false;          // Until the device's queues are polled no more.
   BufferPool& buffers_;
   const uint32_t unit_;  // Bytes per block.
   const std::unique_ptr<Lists> lists_;

@@ -89,8 +89,12 @@ class FileDisk final : public BlockDevice {
     FileChannel::Files files;
     ASSIGN_OR_RETURN(files.io, ReopenForIo(shared_.file, read_only_));
     ASSIGN_OR_RETURN(files.flush, ReopenForFlush(shared_.file));
+    std::shared_ptr<ReactorRing> polled;
+    if (shared_.file.polled) {
+      ASSIGN_OR_RETURN(polled, ReactorRing::PolledOf(reactor));
+    }
     return std::make_unique<FileChannel>(*this, reactor, shared_, std::move(files), *ring,
-                                         buffers_->of(reactor.index()));
+                                         std::move(polled), buffers_->of(reactor.index()));
   }
 
   Status CheckResize(uint64_t blocks) const override {

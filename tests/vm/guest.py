@@ -71,7 +71,8 @@ class Guest:
     `host_root`: the host's file system, read-only, at /host. `spare_drives`: sizes of drives spare0,
     spare1, ... for devices that the monitor adds. `disks`: virtio disks as QEMU names them, such as
     "nbd+unix:///?socket=PATH"; their serial numbers are disk0, disk1, ... `forward`: which port of
-    127.0.0.1 of the host reaches which port of the guest: {40001: 4420}."""
+    127.0.0.1 of the host reaches which port of the guest: {40001: 4420}. `polled`: each virtio disk has a
+    queue that Linux polls for who asks for it, beside one with interrupts."""
 
     def __init__(
         self,
@@ -85,6 +86,7 @@ class Guest:
         spare_drives=(),
         disks=(),
         forward=None,
+        polled=False,
     ):
         self._memory_mib = memory_mib
         self._cpus = cpus
@@ -95,6 +97,7 @@ class Guest:
         self._spare_drives = list(spare_drives)
         self._disks = list(disks)
         self._forward = dict(forward or {})
+        self._polled = polled
         self._monitor = None
         self._directory = None
         self._process = None
@@ -211,10 +214,11 @@ class Guest:
 
     def _others(self):
         arguments = []
+        queues = ",num-queues=2" if self._polled else ""
         for number, disk in enumerate(self._disks):
             name = f"disk{number}"
             arguments += ["-drive", f"file={disk},if=none,id={name},format=raw,cache=none,discard=unmap"]
-            arguments += ["-device", f"virtio-blk-pci,drive={name},serial={name}"]
+            arguments += ["-device", f"virtio-blk-pci,drive={name},serial={name}{queues}"]
         return arguments
 
     def _qemu(self):
@@ -226,6 +230,8 @@ class Guest:
         if self._iommu:
             parameters += " intel_iommu=on"
             iommu = ["-device", "intel-iommu,intremap=on"]
+        if self._polled:
+            parameters += " virtio_blk.poll_queues=1"
         if self._hugepages:
             parameters += f" hugepages={self._hugepages}"
         if self._host_root:

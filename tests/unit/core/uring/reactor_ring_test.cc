@@ -441,6 +441,59 @@ TEST_P(BlockedLoopTest, WakesForEachThingThatHappensWhileItSleeps) {
   }
 }
 
+class PolledRingTest : public testing::Test {
+ protected:
+  const RealClock clock_;
+  Loop loop_{{.name = "test"}, clock_, *MakeEpollWaiter()};
+  alignas(4096) std::array<std::byte, 4096> block_{};
+};
+
+TEST_F(PolledRingTest, IsOneForAllWhoHoldIt) {
+  auto one = *ReactorRing::PolledOf(loop_);
+  auto other = *ReactorRing::PolledOf(loop_);
+  EXPECT_EQ(one, other);
+  EXPECT_EQ(ReactorRing::Of(loop_), nullptr);
+  const std::weak_ptr<ReactorRing> gone = one;
+  one.reset();
+  other.reset();
+  EXPECT_TRUE(gone.expired());
+  EXPECT_NE(*ReactorRing::PolledOf(loop_), nullptr);
+}
+
+TEST_F(PolledRingTest, HasTheBuffersOfTheOther) {
+  auto plain = *ReactorRing::Make(loop_, {});
+  ASSERT_TRUE(plain->AddBuffers(block_.data(), block_.size()).ok());
+  auto polled = *ReactorRing::PolledOf(loop_);
+  EXPECT_EQ(ReactorRing::Of(loop_), plain.get());
+  polled.reset();
+}
+
+// Whether a device is polled is its driver's affair; a file in the page cache never is. Each ends,
+// with what it asked for or with the word that it cannot be polled, and until then the loop may not
+// sleep.
+TEST_F(PolledRingTest, WhatCannotBePolledSaysSo) {
+  auto ring = *ReactorRing::PolledOf(loop_);
+  for (const int direct : {0, O_DIRECT}) {
+    const UniqueFd file(open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC | direct, 0600));
+    if (!file.valid()) continue;
+    ASSERT_EQ(pwrite(file.get(), block_.data(), block_.size(), 0), 4096);
+    Recorder read;
+    const iovec part{block_.data(), block_.size()};
+    EXPECT_TRUE(ring->MayBlock());
+    ASSERT_TRUE(ring->Readv(read, file.get(), &part, 1, 0));
+    EXPECT_FALSE(ring->MayBlock());
+    EXPECT_FALSE(ring->Cancel(read));
+    for (int i = 0; i < kTurnsMax && read.calls == 0; ++i) loop_.RunTurn(/*may_block=*/true);
+    ASSERT_EQ(read.calls, 1);
+    if (direct == 0) {
+      EXPECT_EQ(read.result, -EOPNOTSUPP);
+    } else {
+      EXPECT_TRUE(read.result == 4096 || read.result == -EOPNOTSUPP) << read.result;
+    }
+    EXPECT_TRUE(ring->MayBlock());
+  }
+}
+
 // The cores that the kernel's workers for this thread may use.
 std::vector<std::string> CoresOfWorkers() {
   const std::string name = absl::StrFormat("iou-wrk-%d\n", gettid());

@@ -7,6 +7,7 @@
 
 #include "core/loop_task.h"
 #include "core/uring/reactor_ring.h"
+#include "drivers/uring/file_channel.h"
 #include "tests/unit/block_world.h"
 #include "tests/unit/drivers/uring/scratch.h"
 
@@ -587,6 +588,41 @@ TEST(FileDiskThreadsTest, ReactorsWorkOnOneFileUntilItGoes) {
   RunOnLoop(control, body());
   reactors->Stop();
   if (!has_rings) GTEST_SKIP() << "no io_uring here";
+}
+
+// A file that is said to be on a device with polled queues, and is not.
+class WronglyPolledDisk final : public BlockDevice {
+ public:
+  WronglyPolledDisk(const std::string& path, uint64_t bytes, ReactorBuffers& buffers)
+      : BlockDevice("Polled", "test", {.block_bytes = 512, .blocks = bytes / 512},
+                    *Uuid::ParseOrRandom("", "")) {
+    shared_.file = *OpenBackingFile(path, /*readonly=*/false, 512);
+    buffers_ = &buffers;
+    for (const IoType type : {IoType::kRead, IoType::kWrite}) {
+      executes_.set(static_cast<size_t>(type));
+    }
+  }
+
+ private:
+  Result<std::unique_ptr<BlockChannel>> MakeChannel(Reactor& reactor) override {
+    FileChannel::Files files{*ReopenForIo(shared_.file, false), *ReopenForFlush(shared_.file)};
+    return std::make_unique<FileChannel>(*this, reactor, shared_, std::move(files),
+                                         *ReactorRing::Of(reactor), *ReactorRing::PolledOf(reactor),
+                                         buffers_->of(reactor.index()));
+  }
+  FileShared shared_;
+};
+
+TEST_F(FileDiskTest, WhatCannotBePolledEndsAllTheSame) {
+  auto made = std::make_unique<WronglyPolledDisk>(shm_.MakeFile("disk", kMib), kMib, *buffers_);
+  BlockDevice* disk = *world_.Run(world_.devices.Register(std::move(made)));
+  for (int round = 0; round < 3; ++round) {
+    TestIo write(IoType::kWrite, 3, 2, 1024, 0x5a), read(IoType::kRead, 3, 2, 1024);
+    write.fua = round == 1;
+    EXPECT_EQ(Do(disk, write, 0), IoStatus::kSuccess);
+    EXPECT_EQ(Do(disk, read, 1), IoStatus::kSuccess);
+    EXPECT_EQ(read.buffer, write.buffer);
+  }
 }
 
 }  // namespace
