@@ -88,7 +88,7 @@ const char* KindOf(const FieldDescriptor& field) {
 // Fields, each with its comment, and below an object its own.
 class FieldList {
  public:
-  explicit FieldList(const Comments& comments) : comments_(comments) {}
+  explicit FieldList(const rpc::Comments& comments) : comments_(comments) {}
 
   void AddArgument(const std::string& title, const FieldDescriptor& field) {
     Add(title, field, 2);
@@ -117,7 +117,7 @@ class FieldList {
     for (int i = 0; i < type.field_count(); ++i) AddResult(*type.field(i), indent, nesting);
   }
 
-  const Comments& comments_;
+  const rpc::Comments& comments_;
   std::string text_;
 };
 
@@ -135,7 +135,7 @@ std::string UsageOf(const Command& command) {
   return usage;
 }
 
-std::string HelpOn(const Command& command, const Comments& comments) {
+std::string HelpOn(const Command& command, const rpc::Comments& comments) {
   FieldList arguments(comments), flags(comments), result(comments);
   const auto& positional = command.positional;
   for (const FieldDescriptor* field : positional) {
@@ -163,7 +163,7 @@ std::string HelpOn(const Command& command, const Comments& comments) {
   return out + result.text();
 }
 
-std::string HelpOnAll(const Catalog& catalog, const Comments& comments) {
+std::string HelpOnAll(const Catalog& catalog, const rpc::Comments& comments) {
   std::string out = absl::StrFormat(
       "Usage: pollux [OPTION]... METHOD [ARGUMENT]...\n"
       "       pollux METHOD --help\n"
@@ -214,9 +214,9 @@ std::string HelpOnAll(const Catalog& catalog, const Comments& comments) {
     for (const Command& command : group.commands) width = std::max(width, command.name.size());
   }
   for (const Group& group : catalog.groups()) {
-    out += "\n" + FirstSentence(comments.Of(*group.service)) + "\n";
+    out += "\n" + rpc::FirstSentence(comments.Of(*group.service)) + "\n";
     for (const Command& command : group.commands) {
-      std::string summary = FirstSentence(comments.Of(*command.method));
+      std::string summary = rpc::FirstSentence(comments.Of(*command.method));
       if (summary.ends_with('.')) summary.pop_back();
       out +=
           "  " + command.name + std::string(width - command.name.size() + 2, ' ') + summary + "\n";

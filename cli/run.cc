@@ -8,10 +8,8 @@
 
 #include "cli/arguments.h"
 #include "cli/catalog.h"
-#include "cli/comments.h"
 #include "cli/completion.h"
 #include "cli/config_commands.h"
-#include "cli/embedded_descriptors.h"
 #include "cli/help.h"
 #include "cli/pci/pci_command.h"
 #include "cli/report.h"
@@ -20,12 +18,14 @@
 #include "cli/watch.h"
 #include "core/check.h"
 #include "core/clock.h"
+#include "rpc/reference/comments.h"
+#include "rpc/reference/embedded_descriptors.h"
 
 namespace pollux::cli {
 namespace {
 
-Comments ReadComments() {
-  Result<Comments> comments = Comments::Parse(EmbeddedDescriptors());
+rpc::Comments ReadComments() {
+  Result<rpc::Comments> comments = rpc::Comments::Parse(rpc::EmbeddedDescriptors());
   CHECK(comments.ok(), "the build embeds a descriptor set that is whole");
   return *std::move(comments);
 }

@@ -3,9 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "cli/comments.h"
-#include "cli/embedded_descriptors.h"
 #include "cli/help.h"
+#include "rpc/reference/comments.h"
+#include "rpc/reference/embedded_descriptors.h"
 
 namespace pollux::cli {
 namespace {
@@ -16,7 +16,7 @@ using testing::IsEmpty;
 
 class CatalogTest : public testing::Test {
  protected:
-  CatalogTest() : comments_(*Comments::Parse(EmbeddedDescriptors())) {}
+  CatalogTest() : comments_(*rpc::Comments::Parse(rpc::EmbeddedDescriptors())) {}
 
   const Command& Find(const std::string& name) const {
     const Command* command = catalog_.Find(name);
@@ -30,7 +30,7 @@ class CatalogTest : public testing::Test {
   }
 
   const Catalog catalog_;
-  const Comments comments_;
+  const rpc::Comments comments_;
 };
 
 TEST_F(CatalogTest, RequiredFieldsStandBeforeTheFlagsInTheirOrder) {
@@ -90,18 +90,18 @@ TEST_F(CatalogTest, TheListHasEveryMethodOnALineOfItsOwn) {
 }
 
 TEST(Comments, ADamagedDescriptorSetIsRefused) {
-  const std::string good(EmbeddedDescriptors());
-  EXPECT_TRUE(Comments::Parse(good).ok());
-  EXPECT_FALSE(Comments::Parse(good.substr(0, good.size() - 1)).ok());
-  EXPECT_FALSE(Comments::Parse("nonsense").ok());
-  EXPECT_TRUE(Comments::Parse("")->Of(*Catalog().groups().front().service).empty());
+  const std::string good(rpc::EmbeddedDescriptors());
+  EXPECT_TRUE(rpc::Comments::Parse(good).ok());
+  EXPECT_FALSE(rpc::Comments::Parse(good.substr(0, good.size() - 1)).ok());
+  EXPECT_FALSE(rpc::Comments::Parse("nonsense").ok());
+  EXPECT_TRUE(rpc::Comments::Parse("")->Of(*Catalog().groups().front().service).empty());
 }
 
 TEST(Comments, TheFirstSentenceIsOneLine) {
-  EXPECT_EQ(FirstSentence("Makes a disk\nof memory. And more.\n\nErrors: none."),
+  EXPECT_EQ(rpc::FirstSentence("Makes a disk\nof memory. And more.\n\nErrors: none."),
             "Makes a disk of memory.");
-  EXPECT_EQ(FirstSentence("Version 1.2 is one sentence"), "Version 1.2 is one sentence");
-  EXPECT_EQ(FirstSentence(""), "");
+  EXPECT_EQ(rpc::FirstSentence("Version 1.2 is one sentence"), "Version 1.2 is one sentence");
+  EXPECT_EQ(rpc::FirstSentence(""), "");
 }
 
 }  // namespace

@@ -1,9 +1,9 @@
 #pragma once
 #include <string_view>
 
-namespace pollux::cli {
+namespace pollux::rpc {
 
 // The descriptor set that the build made of proto/, with comments: a serialised FileDescriptorSet.
 std::string_view EmbeddedDescriptors();
 
-}  // namespace pollux::cli
+}  // namespace pollux::rpc

@@ -1,11 +1,11 @@
-#include "cli/comments.h"
+#include "rpc/reference/comments.h"
 
 #include <google/protobuf/arena.h>
 #include <google/protobuf/descriptor.pb.h>
 
 #include <algorithm>
 
-namespace pollux::cli {
+namespace pollux::rpc {
 namespace {
 
 using google::protobuf::FileDescriptorProto;
@@ -91,4 +91,4 @@ std::string FirstSentence(const std::string& comment) {
   return end == std::string::npos ? line : line.substr(0, end + 1);
 }
 
-}  // namespace pollux::cli
+}  // namespace pollux::rpc

@@ -1,4 +1,4 @@
-#include "cli/embedded_descriptors.h"
+#include "rpc/reference/embedded_descriptors.h"
 
 // The assembler reads the file, whose path the build gives: as an array in C++ it would take a
 // compiler longer than all the rest.
@@ -12,10 +12,10 @@ asm(".pushsection .rodata.pollux_descriptors, \"a\", @progbits\n"
 extern const char pollux_descriptors_begin[] asm("pollux_descriptors_begin");
 extern const char pollux_descriptors_end[] asm("pollux_descriptors_end");
 
-namespace pollux::cli {
+namespace pollux::rpc {
 
 std::string_view EmbeddedDescriptors() {
   return {pollux_descriptors_begin, pollux_descriptors_end};
 }
 
-}  // namespace pollux::cli
+}  // namespace pollux::rpc

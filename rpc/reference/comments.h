@@ -5,7 +5,7 @@
 
 #include "core/status.h"
 
-namespace pollux::cli {
+namespace pollux::rpc {
 
 // What the .proto files say about what they declare. The descriptors compiled into the program have
 // no comments; a descriptor set has them, and takes longer to read than most calls.
@@ -30,4 +30,4 @@ class Comments {
 // The first sentence of a comment, as one line.
 std::string FirstSentence(const std::string& comment);
 
-}  // namespace pollux::cli
+}  // namespace pollux::rpc
