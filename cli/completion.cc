@@ -4,6 +4,7 @@
 #include <set>
 
 #include "cli/json_value.h"
+#include "cli/method_names.h"
 #include "rpc/json_codec.h"
 
 namespace pollux::cli {
@@ -43,16 +44,15 @@ std::set<std::string> NamesOf(const Catalog& catalog, const std::string& kind, S
     return answer.ok() && answer->ok ? ParseJson(answer->result) : JsonValue();
   };
   if (kind == "bdev") {
-    for (const JsonValue& device : ask("bdev_get_bdevs", "").values) {
+    for (const JsonValue& device : ask(kGetDevices, "").values) {
       if (const JsonValue* name = device.Find("name")) names.insert(name->text);
     }
     return names;
   }
-  for (const JsonValue& subsystem : ask("framework_get_subsystems", "").values) {
+  for (const JsonValue& subsystem : ask(kGetSubsystems, "").values) {
     const JsonValue* name = subsystem.Find("subsystem");
     if (name == nullptr) continue;
-    for (const JsonValue& call :
-         ask("framework_get_config", R"({"name":")" + name->text + R"("})").values) {
+    for (const JsonValue& call : ask(kGetConfig, R"({"name":")" + name->text + R"("})").values) {
       const JsonValue* method = call.Find("method");
       const JsonValue* params = call.Find("params");
       const Command* command = method == nullptr ? nullptr : catalog.Find(method->text);

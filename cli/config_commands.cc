@@ -14,6 +14,7 @@
 
 #include "cli/config_diff.h"
 #include "cli/json_value.h"
+#include "cli/method_names.h"
 #include "cli/report.h"
 #include "core/unique_fd.h"
 #include "rpc/json_reader.h"
@@ -21,8 +22,6 @@
 
 namespace pollux::cli {
 namespace {
-
-constexpr char kStart[] = "framework_start_init";
 
 std::string JsonText(const std::string& text) {
   std::string out;
@@ -109,7 +108,7 @@ ExitCode ConfigCommands::Load(const std::string& path) {
   std::vector<rpc::ConfiguredCall> calls;
   if (const ExitCode code = ReadKnown(path, calls); code != kDone) return code;
   std::string text;
-  if (const ExitCode code = Ask("rpc_get_methods", R"({"current":true})", text); code != kDone) {
+  if (const ExitCode code = Ask(kGetMethods, R"({"current":true})", text); code != kDone) {
     return code;
   }
   const auto callable = [](const std::string& names) {
@@ -118,13 +117,12 @@ ExitCode ConfigCommands::Load(const std::string& path) {
     return set;
   };
   std::set<std::string> now = callable(text);
-  const bool starting = now.contains(kStart);
+  const bool starting = now.contains(kStartInit);
   for (const bool second : {false, true}) {
     if (second && !starting) break;
     if (second) {
-      if (const ExitCode code = Make({kStart, ""}); code != kDone) return code;
-      if (const ExitCode code = Ask("rpc_get_methods", R"({"current":true})", text);
-          code != kDone) {
+      if (const ExitCode code = Make({kStartInit, ""}); code != kDone) return code;
+      if (const ExitCode code = Ask(kGetMethods, R"({"current":true})", text); code != kDone) {
         return code;
       }
       now = callable(text);
@@ -227,13 +225,13 @@ ExitCode ConfigCommands::ReadKnown(const std::string& path,
 
 ExitCode ConfigCommands::Running(std::vector<rpc::ConfiguredCall>& calls) {
   std::string text;
-  if (const ExitCode code = Ask("framework_get_subsystems", "", text); code != kDone) return code;
+  if (const ExitCode code = Ask(kGetSubsystems, "", text); code != kDone) return code;
   for (const JsonValue& entry : ParseJson(text).values) {
     const JsonValue* name = entry.Find("subsystem");
     if (name == nullptr) continue;
     std::string config;
     const std::string params = R"({"name":)" + JsonText(name->text) + "}";
-    if (const ExitCode code = Ask("framework_get_config", params, config); code != kDone) {
+    if (const ExitCode code = Ask(kGetConfig, params, config); code != kDone) {
       return code;
     }
     rpc::JsonReader reader(config);

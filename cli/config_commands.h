@@ -32,7 +32,7 @@ class ConfigCommands {
   // all.
   ExitCode Save(const std::string& path);
   // Makes all calls of the file, in order, until one fails. Before the initialisation those of the
-  // start-up first, then framework_start_init.
+  // start-up first, then the initialisation.
   ExitCode Load(const std::string& path);
   // Says what differs: kRefused when something does.
   ExitCode Diff(const std::string& path);

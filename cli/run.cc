@@ -18,8 +18,10 @@
 #include "cli/watch.h"
 #include "core/check.h"
 #include "core/clock.h"
+#include "core/version.h"
 #include "rpc/reference/comments.h"
 #include "rpc/reference/embedded_descriptors.h"
+#include "rpc/reference/openrpc.h"
 
 namespace pollux::cli {
 namespace {
@@ -73,6 +75,10 @@ class Runner {
       constexpr uint64_t kWaitMsMax = 30'000;
       return Watch(session_, options_.json,
                    std::min(kWaitMsMax, options_.timeout_ns / kNsPerMs / 2), out_, err_);
+    }
+    if (words[0] == "openrpc" && words.size() == 1) {
+      out_ << rpc::OpenRpcDocument(rpc::CompiledServices(), ReadComments(), kVersion) << "\n";
+      return kDone;
     }
     if (words[0] == "complete") {
       const bool dashes = words.size() > 1 && words[1] == "--";

@@ -5,13 +5,12 @@
 
 #include "absl/strings/str_format.h"
 #include "cli/json_value.h"
+#include "cli/method_names.h"
 #include "cli/report.h"
 #include "rpc/json_reader.h"
 
 namespace pollux::cli {
 namespace {
-
-constexpr char kMethod[] = "notify_get_notifications";
 
 std::string TimeOfDay() {
   const std::time_t now = std::time(nullptr);
@@ -32,13 +31,13 @@ class Watcher {
 
   // Asks for events from the next one on, and shows them when they are news.
   ExitCode Ask(const std::string& params, bool show) {
-    const Result<Answer> answer = session_.Call(kMethod, params);
+    const Result<Answer> answer = session_.Call(kGetNotifications, params);
     if (!answer.ok()) {
       err_ << "pollux: " << answer.status().message() << "\n";
       return kNoConnection;
     }
     if (!answer->ok) {
-      ShowRefusal(err_, kMethod, *answer);
+      ShowRefusal(err_, kGetNotifications, *answer);
       return kRefused;
     }
     rpc::JsonReader reader(answer->result);

@@ -8,12 +8,12 @@
 #include <iterator>
 #include <map>
 
+#include "core/version.h"
 #include "drivers/pci/pci_address.h"
 #include "rpc/json_codec.h"
 #include "service/answers.h"
 #include "service/appliance.h"
 #include "service/threads.h"
-#include "service/version.h"
 
 namespace pollux::service {
 namespace {

@@ -16,6 +16,7 @@
 #include "service/nvme_handlers.h"
 #include "service/nvme_multipath_handlers.h"
 #include "service/nvmf_handlers.h"
+#include "service/reference_handlers.h"
 #include "service/stacked_handlers.h"
 #include "service/status_handlers.h"
 #include "service/thread_handlers.h"
@@ -66,6 +67,7 @@ struct Handlers::All final : NvmeControllers::Observer {
   IscsiHandlers iscsi;
   NvmfHandlers nvmf;
   StatusHandlers status;
+  ReferenceHandlers reference;
 };
 
 Handlers::Handlers(Appliance& appliance) : all_(std::make_unique<All>(appliance)) {}
@@ -90,6 +92,7 @@ void Handlers::BindAll(rpc::Dispatcher& dispatcher) {
   all_->iscsi.Bind(dispatcher);
   all_->nvmf.Bind(dispatcher);
   all_->status.Bind(dispatcher);
+  all_->reference.Bind(dispatcher);
 }
 
 void Handlers::DescribeKinds(Configuration& configuration) {

@@ -1,8 +1,8 @@
 #include "service/status_handlers.h"
 
+#include "core/version.h"
 #include "service/appliance.h"
 #include "service/time_text.h"
-#include "service/version.h"
 
 namespace pollux::service {
 void StatusHandlers::Bind(rpc::Dispatcher& dispatcher) {

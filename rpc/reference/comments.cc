@@ -11,7 +11,8 @@ namespace {
 using google::protobuf::FileDescriptorProto;
 using google::protobuf::FileDescriptorSet;
 
-// The full name of what a path leads to, where that is a service, a method or a field; else "". A
+// The full name of what a path leads to, where that is a service, a method, a message or a field;
+// else "". A
 // path consists of field numbers of descriptor.proto, each with an index.
 std::string NameAt(const FileDescriptorProto& file, const std::vector<int>& path) {
   const auto is = [&path](std::initializer_list<int> numbers) {
@@ -35,6 +36,9 @@ std::string NameAt(const FileDescriptorProto& file, const std::vector<int>& path
     if (path[3] < service.method_size()) {
       return prefix + service.name() + "." + service.method(path[3]).name();
     }
+  }
+  if (is({kMessage}) && path[1] < file.message_type_size()) {
+    return prefix + file.message_type(path[1]).name();
   }
   if (is({kMessage, kField}) && path[1] < file.message_type_size()) {
     const auto& message = file.message_type(path[1]);

@@ -14,8 +14,8 @@ class Comments {
   // Fails when `descriptor_set` is no serialised FileDescriptorSet.
   static Result<Comments> Parse(std::string_view descriptor_set);
 
-  // The comment that stands before a service, method or field, without the comment's signs; ""
-  // without one.
+  // The comment that stands before a service, method, message or field, without the comment's
+  // signs; "" without one.
   template <typename AnyDescriptor>
   std::string Of(const AnyDescriptor& descriptor) const {
     return At(descriptor.full_name());

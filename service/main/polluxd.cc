@@ -12,9 +12,9 @@
 #include "core/loop.h"
 #include "core/task_group.h"
 #include "core/unique_fd.h"
+#include "core/version.h"
 #include "service/appliance.h"
 #include "service/options.h"
-#include "service/version.h"
 
 namespace pollux::service {
 namespace {
