@@ -21,10 +21,14 @@ enum class AdditionalSense : uint16_t {
   kInvalidFieldInCdb = 0x2400,
   kUnitNotSupported = 0x2500,
   kInvalidFieldInParameterList = 0x2600,
+  kInvalidRelease = 0x2604,
   kWriteProtected = 0x2700,
   kSpaceAllocationFailed = 0x2707,
   kPowerOn = 0x2900,
   kResetFunctionOccurred = 0x2903,
+  kReservationsPreempted = 0x2a03,
+  kReservationsReleased = 0x2a04,
+  kRegistrationsPreempted = 0x2a05,
   kCapacityChanged = 0x2a09,
   kCommandTimeout = 0x2e02,
   kSavingNotSupported = 0x3900,
@@ -32,6 +36,7 @@ enum class AdditionalSense : uint16_t {
   kReportedLunsChanged = 0x3f0e,
   kInternalTargetFailure = 0x4400,
   kProtocolServiceCrcError = 0x4705,
+  kInsufficientRegistrationResources = 0x5504,
 };
 
 // Where the wrong field is. SPC-4 §4.5.2.4.2.

@@ -13,6 +13,9 @@ enum class UnitAttention : uint8_t {
   kReportedLunsChanged,
   kInquiryDataChanged,
   kCapacityChanged,
+  kReservationsPreempted,
+  kReservationsReleased,
+  kRegistrationsPreempted,
 };
 
 // The unit attention conditions that a nexus has still to hear of one LUN. A condition is there
@@ -49,6 +52,12 @@ inline Sense SenseOf(UnitAttention condition) {
         return AdditionalSense::kInquiryDataChanged;
       case UnitAttention::kCapacityChanged:
         return AdditionalSense::kCapacityChanged;
+      case UnitAttention::kReservationsPreempted:
+        return AdditionalSense::kReservationsPreempted;
+      case UnitAttention::kReservationsReleased:
+        return AdditionalSense::kReservationsReleased;
+      case UnitAttention::kRegistrationsPreempted:
+        return AdditionalSense::kRegistrationsPreempted;
     }
     return AdditionalSense::kNone;
   }();
