@@ -87,7 +87,7 @@ class Command {
  private:
   friend class Execution;
   // What executes it: made with the command, in place (execution.h).
-  static constexpr size_t kExecutionBytes = 768;
+  static constexpr size_t kExecutionBytes = 832;
   alignas(16) std::byte execution_[kExecutionBytes];
 };
 

@@ -7,6 +7,8 @@
 namespace pollux::scsi {
 namespace {
 
+namespace ra = reservation_access;
+
 constexpr int kNone = CommandInfo::kNoServiceAction;
 
 bool CanUnmap(const DiskFacts& disk) { return disk.unmap; }
@@ -15,21 +17,21 @@ bool CanCompareAndWrite(const DiskFacts& disk) { return disk.compare_and_write; 
 using Usage = std::array<uint8_t, 16>;
 using Supported = bool (*)(const DiskFacts&);
 
-constexpr CommandInfo Plain(uint8_t opcode, uint8_t cdb_bytes, Execution::Step start, Usage usage,
-                            Supported supported = nullptr) {
-  return {opcode, kNone, cdb_bytes, Admission::kNormal, start, supported, usage};
+constexpr CommandInfo Plain(uint8_t opcode, uint8_t cdb_bytes, uint8_t access,
+                            Execution::Step start, Usage usage, Supported supported = nullptr) {
+  return {opcode, kNone, cdb_bytes, Admission::kNormal, access, start, supported, usage};
 }
-constexpr CommandInfo Always(uint8_t opcode, uint8_t cdb_bytes, Execution::Step start,
-                             Usage usage) {
-  return {opcode, kNone, cdb_bytes, Admission::kAlways, start, nullptr, usage};
-}
-constexpr CommandInfo Action(uint8_t opcode, int service_action, uint8_t cdb_bytes,
+constexpr CommandInfo Always(uint8_t opcode, uint8_t cdb_bytes, uint8_t access,
                              Execution::Step start, Usage usage) {
-  return {opcode, service_action, cdb_bytes, Admission::kNormal, start, nullptr, usage};
+  return {opcode, kNone, cdb_bytes, Admission::kAlways, access, start, nullptr, usage};
 }
-// Known, and not built yet: reservations, extended copy, ALUA.
+constexpr CommandInfo Action(uint8_t opcode, int service_action, uint8_t cdb_bytes, uint8_t access,
+                             Execution::Step start, Usage usage) {
+  return {opcode, service_action, cdb_bytes, Admission::kNormal, access, start, nullptr, usage};
+}
+// Known, and not built yet: extended copy, ALUA.
 constexpr CommandInfo Later(uint8_t opcode, uint8_t cdb_bytes, int service_action = kNone) {
-  return {opcode, service_action, cdb_bytes, Admission::kNormal, nullptr, nullptr, {}};
+  return {opcode, service_action, cdb_bytes, Admission::kNormal, ra::kWrites, nullptr, nullptr, {}};
 }
 
 constexpr uint8_t ff = 0xff;
@@ -37,60 +39,92 @@ constexpr uint8_t kControl = kNaca;
 
 // In the order of opcodes. The bytes are CDB USAGE DATA: what is looked at.
 constexpr CommandInfo kCommands[] = {
-    Plain(kTestUnitReady, 6, TestUnitReady, {0x00, 0, 0, 0, 0, kControl}),
-    Always(kRequestSense, 6, RequestSense, {0x03, 0x01, 0, 0, ff, kControl}),
-    Plain(kRead6, 6, Read, {0x08, 0x1f, ff, ff, ff, kControl}),
-    Plain(kWrite6, 6, Write, {0x0a, 0x1f, ff, ff, ff, kControl}),
-    Always(kInquiry, 6, Inquiry, {0x12, 0x03, ff, ff, ff, kControl}),
-    Plain(kModeSelect6, 6, ModeSelect6, {0x15, 0x11, 0, 0, ff, kControl}),
-    Later(kReserve6, 6),
-    Later(kRelease6, 6),
-    Plain(kModeSense6, 6, ModeSense6, {0x1a, 0x08, ff, ff, ff, kControl}),
-    Plain(kStartStopUnit, 6, StartStopUnit, {0x1b, 0, 0, 0, 0xf7, kControl}),
-    Plain(kSendDiagnostic, 6, SendDiagnostic, {0x1d, 0xe0, 0, ff, ff, kControl}),
-    Plain(kPreventAllowMediumRemoval, 6, PreventAllowMediumRemoval, {0x1e, 0, 0, 0, 3, kControl}),
-    Plain(kReadCapacity10, 10, ReadCapacity10, {0x25, 0, ff, ff, ff, ff, 0, 0, 0x01, kControl}),
-    Plain(kRead10, 10, Read, {0x28, 0xf8, ff, ff, ff, ff, 0, ff, ff, kControl}),
-    Plain(kWrite10, 10, Write, {0x2a, 0xf8, ff, ff, ff, ff, 0, ff, ff, kControl}),
-    Plain(kVerify10, 10, Verify, {0x2f, 0xf6, ff, ff, ff, ff, 0, ff, ff, kControl}),
-    Plain(kSynchronizeCache10, 10, SynchronizeCache,
+    Plain(kTestUnitReady, 6, ra::kHarmless, TestUnitReady, {0x00, 0, 0, 0, 0, kControl}),
+    Always(kRequestSense, 6, ra::kAlways, RequestSense, {0x03, 0x01, 0, 0, ff, kControl}),
+    Plain(kRead6, 6, ra::kReads, Read, {0x08, 0x1f, ff, ff, ff, kControl}),
+    Plain(kWrite6, 6, ra::kWrites, Write, {0x0a, 0x1f, ff, ff, ff, kControl}),
+    Always(kInquiry, 6, ra::kAlways, Inquiry, {0x12, 0x03, ff, ff, ff, kControl}),
+    Plain(kModeSelect6, 6, ra::kWrites, ModeSelect6, {0x15, 0x11, 0, 0, ff, kControl}),
+    Plain(kReserve6, 6, ra::kHarmless, Reserve, {0x16, 0x10, 0, 0, 0, kControl}),
+    Plain(kRelease6, 6, ra::kAlways, Release, {0x17, 0x10, 0, 0, 0, kControl}),
+    Plain(kModeSense6, 6, ra::kReads, ModeSense6, {0x1a, 0x08, ff, ff, ff, kControl}),
+    Plain(kStartStopUnit, 6, ra::kWhenStarting, StartStopUnit, {0x1b, 0, 0, 0, 0xf7, kControl}),
+    Plain(kSendDiagnostic, 6, ra::kWrites, SendDiagnostic, {0x1d, 0xe0, 0, ff, ff, kControl}),
+    Plain(kPreventAllowMediumRemoval, 6, ra::kWhenAllowing, PreventAllowMediumRemoval,
+          {0x1e, 0, 0, 0, 3, kControl}),
+    Plain(kReadCapacity10, 10, ra::kAlways, ReadCapacity10,
+          {0x25, 0, ff, ff, ff, ff, 0, 0, 0x01, kControl}),
+    Plain(kRead10, 10, ra::kReads, Read, {0x28, 0xf8, ff, ff, ff, ff, 0, ff, ff, kControl}),
+    Plain(kWrite10, 10, ra::kWrites, Write, {0x2a, 0xf8, ff, ff, ff, ff, 0, ff, ff, kControl}),
+    Plain(kVerify10, 10, ra::kReads, Verify, {0x2f, 0xf6, ff, ff, ff, ff, 0, ff, ff, kControl}),
+    Plain(kSynchronizeCache10, 10, ra::kWrites, SynchronizeCache,
           {0x35, 0x02, ff, ff, ff, ff, 0, ff, ff, kControl}),
-    Plain(kWriteSame10, 10, WriteSame, {0x41, 0xfe, ff, ff, ff, ff, 0, ff, ff, kControl}),
-    Plain(kUnmap, 10, Unmap, {0x42, 0x01, 0, 0, 0, 0, 0, ff, ff, kControl}, CanUnmap),
-    Plain(kModeSelect10, 10, ModeSelect10, {0x55, 0x11, 0, 0, 0, 0, 0, ff, ff, kControl}),
-    Later(kReserve10, 10),
-    Later(kRelease10, 10),
-    Plain(kModeSense10, 10, ModeSense10, {0x5a, 0x18, ff, ff, 0, 0, 0, ff, ff, kControl}),
-    Later(kPersistentReserveIn, 10),
-    Later(kPersistentReserveOut, 10),
+    Plain(kWriteSame10, 10, ra::kWrites, WriteSame,
+          {0x41, 0xfe, ff, ff, ff, ff, 0, ff, ff, kControl}),
+    Plain(kUnmap, 10, ra::kWrites, Unmap, {0x42, 0x01, 0, 0, 0, 0, 0, ff, ff, kControl}, CanUnmap),
+    Plain(kModeSelect10, 10, ra::kWrites, ModeSelect10,
+          {0x55, 0x11, 0, 0, 0, 0, 0, ff, ff, kControl}),
+    Plain(kReserve10, 10, ra::kHarmless, Reserve, {0x56, 0x12, 0, 0, 0, 0, 0, 0, 0, kControl}),
+    Plain(kRelease10, 10, ra::kAlways, Release, {0x57, 0x12, 0, 0, 0, 0, 0, 0, 0, kControl}),
+    Plain(kModeSense10, 10, ra::kReads, ModeSense10,
+          {0x5a, 0x18, ff, ff, 0, 0, 0, ff, ff, kControl}),
+    // Whether a reservation is in the way is decided by PERSISTENT RESERVE OUT itself (§5.12.1,
+    // table 67).
+    Action(kPersistentReserveIn, 0, 10, ra::kHarmless, ReadKeys,
+           {0x5e, 0, 0, 0, 0, 0, 0, ff, ff, kControl}),
+    Action(kPersistentReserveIn, 1, 10, ra::kHarmless, ReadReservation,
+           {0x5e, 1, 0, 0, 0, 0, 0, ff, ff, kControl}),
+    Action(kPersistentReserveIn, 2, 10, ra::kHarmless, ReportCapabilities,
+           {0x5e, 2, 0, 0, 0, 0, 0, ff, ff, kControl}),
+    Action(kPersistentReserveIn, 3, 10, ra::kHarmless, ReadFullStatus,
+           {0x5e, 3, 0, 0, 0, 0, 0, ff, ff, kControl}),
+    Action(kPersistentReserveOut, 0, 10, ra::kHarmless, PersistentReserveOut,
+           {0x5f, 0, 0, 0, 0, ff, ff, ff, ff, kControl}),
+    Action(kPersistentReserveOut, 1, 10, ra::kHarmless, PersistentReserveOut,
+           {0x5f, 1, ff, 0, 0, ff, ff, ff, ff, kControl}),
+    Action(kPersistentReserveOut, 2, 10, ra::kHarmless, PersistentReserveOut,
+           {0x5f, 2, ff, 0, 0, ff, ff, ff, ff, kControl}),
+    Action(kPersistentReserveOut, 3, 10, ra::kHarmless, PersistentReserveOut,
+           {0x5f, 3, 0, 0, 0, ff, ff, ff, ff, kControl}),
+    Action(kPersistentReserveOut, 4, 10, ra::kHarmless, PersistentReserveOut,
+           {0x5f, 4, ff, 0, 0, ff, ff, ff, ff, kControl}),
+    Action(kPersistentReserveOut, 5, 10, ra::kHarmless, PersistentReserveOut,
+           {0x5f, 5, ff, 0, 0, ff, ff, ff, ff, kControl}),
+    Action(kPersistentReserveOut, 6, 10, ra::kHarmless, PersistentReserveOut,
+           {0x5f, 6, 0, 0, 0, ff, ff, ff, ff, kControl}),
+    Action(kPersistentReserveOut, 7, 10, ra::kHarmless, PersistentReserveOut,
+           {0x5f, 7, 0, 0, 0, ff, ff, ff, ff, kControl}),
     Later(kThirdPartyCopyOut, 16),
     Later(kThirdPartyCopyIn, 16),
-    Plain(kRead16, 16, Read,
+    Plain(kRead16, 16, ra::kReads, Read,
           {0x88, 0xf8, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, 0, kControl}),
-    Plain(kCompareAndWriteOpcode, 16, CompareAndWrite,
+    Plain(kCompareAndWriteOpcode, 16, ra::kWrites, CompareAndWrite,
           {0x89, 0xf8, ff, ff, ff, ff, ff, ff, ff, ff, 0, 0, 0, ff, 0, kControl},
           CanCompareAndWrite),
-    Plain(kWrite16, 16, Write,
+    Plain(kWrite16, 16, ra::kWrites, Write,
           {0x8a, 0xf8, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, 0, kControl}),
-    Plain(kVerify16, 16, Verify,
+    Plain(kVerify16, 16, ra::kReads, Verify,
           {0x8f, 0xf6, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, 0, kControl}),
-    Plain(kSynchronizeCache16, 16, SynchronizeCache,
+    Plain(kSynchronizeCache16, 16, ra::kWrites, SynchronizeCache,
           {0x91, 0x02, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, 0, kControl}),
-    Plain(kWriteSame16, 16, WriteSame,
+    Plain(kWriteSame16, 16, ra::kWrites, WriteSame,
           {0x93, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, 0, kControl}),
-    Action(kServiceActionIn16, kReadCapacity16Action, 16, ReadCapacity16,
+    Action(kServiceActionIn16, kReadCapacity16Action, 16, ra::kAlways, ReadCapacity16,
            {0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, ff, ff, ff, ff, 0, kControl}),
-    Action(kServiceActionIn16, kGetLbaStatusAction, 16, GetLbaStatus,
+    Action(kServiceActionIn16, kGetLbaStatusAction, 16, ra::kReads, GetLbaStatus,
            {0x9e, 0x12, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, 0, kControl}),
-    Always(kReportLuns, 12, ReportLuns, {0xa0, 0, ff, 0, 0, 0, ff, ff, ff, ff, 0, kControl}),
+    Always(kReportLuns, 12, ra::kAlways, ReportLuns,
+           {0xa0, 0, ff, 0, 0, 0, ff, ff, ff, ff, 0, kControl}),
     Later(kMaintenanceIn, 12, kReportTargetPortGroups),
-    Action(kMaintenanceIn, kReportSupportedOpcodesAction, 12, ReportSupportedOpcodes,
+    Action(kMaintenanceIn, kReportSupportedOpcodesAction, 12, ra::kReads, ReportSupportedOpcodes,
            {0xa3, 0x0c, 0x87, ff, ff, ff, ff, ff, ff, ff, 0, kControl}),
-    Action(kMaintenanceIn, kReportSupportedFunctionsAction, 12, ReportSupportedFunctions,
-           {0xa3, 0x0d, 0x80, 0, 0, 0, ff, ff, ff, ff, 0, kControl}),
-    Plain(kRead12, 12, Read, {0xa8, 0xf8, ff, ff, ff, ff, ff, ff, ff, ff, 0, kControl}),
-    Plain(kWrite12, 12, Write, {0xaa, 0xf8, ff, ff, ff, ff, ff, ff, ff, ff, 0, kControl}),
-    Plain(kVerify12, 12, Verify, {0xaf, 0xf6, ff, ff, ff, ff, ff, ff, ff, ff, 0, kControl}),
+    Action(kMaintenanceIn, kReportSupportedFunctionsAction, 12, ra::kReads,
+           ReportSupportedFunctions, {0xa3, 0x0d, 0x80, 0, 0, 0, ff, ff, ff, ff, 0, kControl}),
+    Plain(kRead12, 12, ra::kReads, Read, {0xa8, 0xf8, ff, ff, ff, ff, ff, ff, ff, ff, 0, kControl}),
+    Plain(kWrite12, 12, ra::kWrites, Write,
+          {0xaa, 0xf8, ff, ff, ff, ff, ff, ff, ff, ff, 0, kControl}),
+    Plain(kVerify12, 12, ra::kReads, Verify,
+          {0xaf, 0xf6, ff, ff, ff, ff, ff, ff, ff, ff, 0, kControl}),
 };
 static_assert(std::is_sorted(std::begin(kCommands), std::end(kCommands),
                              [](const CommandInfo& a, const CommandInfo& b) {

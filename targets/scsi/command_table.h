@@ -4,6 +4,7 @@
 #include <span>
 
 #include "targets/scsi/execution.h"
+#include "targets/scsi/reservation_access.h"
 
 namespace pollux::scsi {
 
@@ -23,7 +24,9 @@ struct CommandInfo {
   int service_action;
   uint8_t cdb_bytes;
   Admission admission;
-  // Null: known, and not built yet (reservations, extended copy, ALUA).
+  // What it may do to a unit that another nexus has reserved: flags of reservation_access.
+  uint8_t access;
+  // Null: known, and not built yet (extended copy, ALUA).
   Execution::Step start;
   // Some disks do it and some do not. Null: all do.
   bool (*supported)(const DiskFacts&);

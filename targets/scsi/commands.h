@@ -42,6 +42,17 @@ void Unmap(Execution& e);
 void ReportSupportedOpcodes(Execution& e);
 void ReportSupportedFunctions(Execution& e);
 
+// reserve.cc
+void Reserve(Execution& e);
+void Release(Execution& e);
+// persistent_reserve_in.cc
+void ReadKeys(Execution& e);
+void ReadReservation(Execution& e);
+void ReportCapabilities(Execution& e);
+void ReadFullStatus(Execution& e);
+// persistent_reserve_out.cc
+void PersistentReserveOut(Execution& e);
+
 // --- The blocks that a CDB names.
 
 struct BlockRange {

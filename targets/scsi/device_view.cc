@@ -6,6 +6,7 @@
 
 #include "core/run_on.h"
 #include "targets/scsi/nexus_impl.h"
+#include "targets/scsi/unit_reservations.h"
 
 namespace pollux::scsi {
 
@@ -36,6 +37,7 @@ DeviceView::~DeviceView() {
 void DeviceView::Attach(std::unique_ptr<LogicalUnit> unit) {
   const int number = unit->number;
   CHECK(Find(number) == nullptr);
+  for (Nexus::Impl* nexus : nexuses_) SetRoles(*nexus, *unit);
   units_[static_cast<size_t>(number)] = std::move(unit);
   Tell(number, UnitAttention::kPowerOn);
   Tell(kAll, UnitAttention::kReportedLunsChanged);
@@ -54,10 +56,96 @@ Task<void> DeviceView::Detach(int number) {
 
 void DeviceView::AddNexus(Nexus::Impl& nexus) {
   for (UnitAttentions& of_lun : nexus.unit_attentions) of_lun.Add(UnitAttention::kPowerOn);
+  for (const auto& unit : units_) {
+    if (unit != nullptr) SetRoles(nexus, *unit);
+  }
   nexuses_.push_back(&nexus);
 }
 
-void DeviceView::RemoveNexus(Nexus::Impl& nexus) { std::erase(nexuses_, &nexus); }
+// What it had registered stays; what it had by RESERVE(6) ends with it.
+void DeviceView::RemoveNexus(Nexus::Impl& nexus) {
+  std::erase(nexuses_, &nexus);
+  for (const auto& unit : units_) {
+    if (unit == nullptr || unit->reservation_state->reserved_by != nexus.nexus_number) continue;
+    tasks_.Spawn(EndReserve6(unit->reservations, nexus.nexus_number));
+  }
+}
+
+Task<void> DeviceView::EndReserve6(std::shared_ptr<UnitReservations> reservations, uint64_t nexus) {
+  co_await reservations->EndReserve6(nexus);
+}
+
+void DeviceView::SetRoles(Nexus::Impl& nexus, const LogicalUnit& unit) {
+  nexus.roles[static_cast<size_t>(unit.number)] =
+      unit.reservation_state->persistent.RoleOf(nexus.name);
+}
+
+void DeviceView::ShowReservations(int number, std::shared_ptr<const ReservationState> state) {
+  LogicalUnit* const unit = Find(number);
+  if (unit == nullptr) return;
+  unit->Show(std::move(state));
+  for (Nexus::Impl* nexus : nexuses_) SetRoles(*nexus, *unit);
+}
+
+void DeviceView::TellRegistrant(int number, const Registration& registrant, UnitAttention what) {
+  for (Nexus::Impl* nexus : nexuses_) {
+    if (!registrant.Covers(nexus->name)) continue;
+    nexus->unit_attentions[static_cast<size_t>(number)].Add(what);
+  }
+}
+
+namespace {
+bool IsOneOf(const Nexus::Impl& nexus, const std::vector<Registration>& registrants,
+             uint64_t spared) {
+  return nexus.nexus_number != spared &&
+         std::any_of(registrants.begin(), registrants.end(),
+                     [&nexus](const Registration& r) { return r.Covers(nexus.name); });
+}
+}  // namespace
+
+void DeviceView::AbortRegistrants(int number, const std::vector<Registration>& registrants,
+                                  uint64_t spared) {
+  for (Nexus::Impl* nexus : nexuses_) {
+    if (!IsOneOf(*nexus, registrants, spared)) continue;
+    nexus->AbortAll(number, Execution::Early::kAborted, /*transport_let_go=*/false);
+  }
+}
+
+Task<void> DeviceView::RegistrantsDrained(int number, std::vector<Registration> registrants,
+                                          uint64_t spared) {
+  // What comes from now on is not concerned.
+  const uint64_t end = next_sequence_;
+  Drain drain{*this,
+              [&registrants, number, spared, end](Nexus::Impl& nexus, Execution& e) {
+                return e.sequence_ < end && e.unit_ != nullptr && e.unit_->number == number &&
+                       IsOneOf(nexus, registrants, spared);
+              },
+              {}};
+  co_await drain;
+}
+
+void DeviceView::EndConflicting(int number) {
+  for (Nexus::Impl* nexus : nexuses_) {
+    Execution* next = nullptr;
+    for (Execution* e = nexus->in_flight.Front(); e != nullptr; e = next) {
+      next = nexus->in_flight.Next(*e);
+      if (e->unit_ == nullptr || e->unit_->number != number || e->Admitted()) continue;
+      if (e->state_ == Execution::State::kAwaitDataOut || e->loan.part_count > 0) {
+        e->EndEarly(Execution::Early::kConflict, /*transport_let_go=*/false);
+      }
+    }
+  }
+}
+
+Task<void> DeviceView::ConflictingDrained(int number) {
+  Drain drain{*this,
+              [number](Nexus::Impl&, Execution& e) {
+                return e.unit_ != nullptr && e.unit_->number == number && !e.Admitted() &&
+                       (e.state_ == Execution::State::kAwaitIo || e.loan.part_count > 0);
+              },
+              {}};
+  co_await drain;
+}
 
 void DeviceView::Tell(int number, UnitAttention condition) {
   for (Nexus::Impl* nexus : nexuses_) {
@@ -76,6 +164,13 @@ Task<void> DeviceView::AbortEverywhere(int number, bool reset, Nexus::Impl* aske
     co_await view->Drained(number, nullptr);
   }
   co_await SwitchTo(reactor_);
+  if (!reset) co_return;
+  std::vector<std::shared_ptr<UnitReservations>> concerned;
+  for (const auto& unit : units_) {
+    if (unit == nullptr || (number != kAll && unit->number != number)) continue;
+    if (unit->reservation_state->reserved_by != 0) concerned.push_back(unit->reservations);
+  }
+  for (const auto& reservations : concerned) co_await reservations->EndReserve6(0);
 }
 
 // The asker's transport knows what it does; the others are asked to let go of their buffers.
@@ -96,17 +191,21 @@ Task<void> DeviceView::Drained(int number, Nexus::Impl* nexus, uint64_t only) {
   if (next_sequence_ == 0) co_return;
   const uint64_t first = only == kEvery ? 0 : only;
   const uint64_t last = only == kEvery ? next_sequence_ - 1 : only;
-  Drain drain{*this, number, nexus, first, last, {}};
+  Drain drain{*this,
+              [number, nexus, first, last](Nexus::Impl& owner, Execution& e) {
+                if (nexus != nullptr && &owner != nexus) return false;
+                if (e.sequence_ < first || e.sequence_ > last) return false;
+                return number == kAll || (e.unit_ != nullptr && e.unit_->number == number);
+              },
+              {}};
   co_await drain;
 }
 
 bool DeviceView::Drain::AnyLeft() const {
   for (Nexus::Impl* candidate : view.nexuses_) {
-    if (nexus != nullptr && candidate != nexus) continue;
     auto& commands = candidate->in_flight;
     for (Execution* e = commands.Front(); e != nullptr; e = commands.Next(*e)) {
-      if (e->sequence_ < first || e->sequence_ > last) continue;
-      if (number == kAll || (e->unit_ != nullptr && e->unit_->number == number)) return true;
+      if (matches(*candidate, *e)) return true;
     }
   }
   return false;

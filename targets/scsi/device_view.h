@@ -1,6 +1,7 @@
 #pragma once
 #include <array>
 #include <coroutine>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "core/block/block_device.h"
 #include "core/task_group.h"
 #include "targets/scsi/nexus.h"
+#include "targets/scsi/reservation_access.h"
 #include "targets/scsi/unit_attention.h"
 
 namespace pollux::scsi {
@@ -33,11 +35,23 @@ struct DiskFacts {
   static std::shared_ptr<const DiskFacts> Of(const BlockDevice& device);
 };
 
+class Execution;
+class UnitReservations;
+
 // A LUN on one reactor.
 struct LogicalUnit {
   int number;
   BlockChannel* channel;
   std::shared_ptr<const DiskFacts> disk;
+  std::shared_ptr<UnitReservations> reservations;
+  std::shared_ptr<const ReservationState> reservation_state;
+  // The same while something is reserved, else null: what each command looks at.
+  const ReservationState* reserved = nullptr;
+
+  void Show(std::shared_ptr<const ReservationState> state) {
+    reserved = state->reserved() ? state.get() : nullptr;
+    reservation_state = std::move(state);
+  }
 };
 
 // What one reactor knows of a target device. Its reactor only, apart from the constructor.
@@ -69,6 +83,19 @@ class DeviceView {
   void RemoveNexus(Nexus::Impl& nexus);
   void Tell(int number, UnitAttention condition);  // Every nexus.
 
+  // --- Reservations of a LUN (unit_reservations.h); nothing where it is not there.
+  void ShowReservations(int number, std::shared_ptr<const ReservationState> state);
+  // The nexuses that the registration stands for.
+  void TellRegistrant(int number, const Registration& registrant, UnitAttention what);
+  // The commands of their nexuses, but for one, end.
+  void AbortRegistrants(int number, const std::vector<Registration>& registrants, uint64_t spared);
+  Task<void> RegistrantsDrained(int number, std::vector<Registration> registrants, uint64_t spared);
+  // Commands that would not be admitted any more: those that wait for data of the initiator end
+  // with RESERVATION CONFLICT. Their I/O that is under way ends by itself, and more is not begun.
+  void EndConflicting(int number);
+  // None of them has the device's memory or an I/O any more.
+  Task<void> ConflictingDrained(int number);
+
   // --- Task management: the commands of one LUN, or of all (kAll), and of one nexus, or of all
   // (null), on every reactor.
   static constexpr int kAll = -1;
@@ -79,7 +106,10 @@ class DeviceView {
   // Waits for those that are in flight here now, or only for the one with this sequence number.
   Task<void> Drained(int number, Nexus::Impl* nexus, uint64_t only = kEvery);
 
+  // Of a nexus, for its lifetime: no other on any reactor has it. Never 0.
+  uint64_t NextNexusNumber() { return (uint64_t{reactor_.index()} << 48) | ++nexuses_made_; }
   uint64_t NextSequence() { return next_sequence_++; }
+  // Or let go of something that a drain may wait for.
   void OnCommandEnded() {
     if (!drains_.empty() && !check_drains_.deferred()) reactor_.Defer(check_drains_);
   }
@@ -91,9 +121,7 @@ class DeviceView {
   // Waits until none of the commands that it describes is left.
   struct Drain {
     DeviceView& view;
-    int number;
-    Nexus::Impl* nexus;
-    uint64_t first, last;  // Sequence numbers.
+    std::function<bool(Nexus::Impl&, Execution&)> matches;
     std::coroutine_handle<> waiter;
 
     bool await_ready() const { return !AnyLeft(); }
@@ -113,6 +141,8 @@ class DeviceView {
     DeviceView& view_;
   };
   void OnCheckDrains();
+  static Task<void> EndReserve6(std::shared_ptr<UnitReservations> reservations, uint64_t nexus);
+  void SetRoles(Nexus::Impl& nexus, const LogicalUnit& unit);
   void AbortHere(int number, bool reset, Nexus::Impl* asker);
 
   const std::string device_name_;
@@ -121,6 +151,7 @@ class DeviceView {
   std::array<std::unique_ptr<LogicalUnit>, kLunsMax> units_;
   std::vector<Nexus::Impl*> nexuses_;
   uint64_t next_sequence_ = 0;
+  uint64_t nexuses_made_ = 0;
   std::vector<Drain*> drains_;
   CheckDrains check_drains_;
   TaskGroup tasks_;

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "targets/scsi/command_table.h"
 #include "targets/scsi/nexus_impl.h"
 #include "targets/scsi/parameter_data.h"
+#include "targets/scsi/unit_reservations.h"
 
 namespace pollux::scsi {
 
@@ -34,10 +36,23 @@ void Execution::set_descriptor_sense(bool on) {
   nexus_->descriptor_sense[static_cast<size_t>(unit_->number)] = on;
 }
 
+bool Execution::AdmitAs(const CommandInfo& info) {
+  info_ = &info;
+  return Admitted();
+}
+
+bool Execution::Admitted() const {
+  const ReservationState* const reserved = unit_->reserved;
+  if (reserved == nullptr || info_ == nullptr) return true;
+  return Admits(*reserved, nexus_->nexus_number, nexus_->roles[static_cast<size_t>(unit_->number)],
+                info_->access, command_.cdb);
+}
+
 void Execution::Start(Nexus::Impl& nexus, LogicalUnit* unit) {
   CHECK(state_ == State::kIdle, "a command was started twice");
   nexus_ = &nexus;
   unit_ = unit;
+  info_ = nullptr;
   sequence_ = nexus.view.NextSequence();
   transfer = {};
   state_ = State::kRunning;
@@ -84,6 +99,10 @@ void Execution::EndEarly(Early why, bool transport_let_go) {
     case State::kAwaitIo:
       // A device that goes ends its I/O by itself.
       if (why == Early::kAborted) io.Stop(*unit_->channel);
+      return;
+    case State::kAwaitChange:
+      // One that has begun goes to its end, and is answered as what it did.
+      if (change->Abort()) Later(Todo::kStep);
       return;
   }
 }
@@ -132,6 +151,7 @@ void Execution::OnBuffer(std::byte* buffer) {
 }
 
 void Execution::OnIoEnded() {
+  nexus_->view.OnCommandEnded();
   if (early_ != Early::kNo) return EndNowEarly();
   GoOn();
 }
@@ -140,6 +160,7 @@ void Execution::EndNowEarly() {
   if (early_ == Early::kUnitGone) {
     return EndWithSense(IllegalRequest(AdditionalSense::kUnitNotSupported));
   }
+  if (early_ == Early::kConflict) return EndWithConflict();
   command_.status = ScsiStatus::kTaskAborted;
   command_.sense_bytes = 0;
   Upcall(Todo::kStatus);
@@ -148,12 +169,19 @@ void Execution::EndNowEarly() {
 void Execution::Finish() {
   ReturnLoan();
   if (buffer_ != nullptr) nexus_->buffers.Give(std::exchange(buffer_, nullptr));
+  change.reset();
   state_ = State::kIdle;
   nexus_->in_flight.Remove(*this);
   nexus_->view.OnCommandEnded();
 }
 
 void Execution::EndGood() { Upcall(Todo::kStatus); }
+
+void Execution::EndWithConflict() {
+  command_.status = ScsiStatus::kReservationConflict;
+  command_.sense_bytes = 0;
+  Upcall(Todo::kStatus);
+}
 
 void Execution::EndWithSense(const Sense& sense) {
   command_.status = ScsiStatus::kCheckCondition;
@@ -201,10 +229,29 @@ void Execution::SendDataIn(uint64_t offset, std::span<const iovec> data, bool la
   Upcall(Todo::kDataIn);
 }
 
+// A reservation may have come since the command began.
 void Execution::Submit(Step next) {
+  if (!Admitted()) return EndWithConflict();
   next_ = next;
   state_ = State::kAwaitIo;
   unit_->channel->Submit(io);
+}
+
+void Execution::Await(std::shared_ptr<ReservationChange> wanted, Step next) {
+  change = std::move(wanted);
+  change->who = nexus_->name;
+  change->nexus = nexus_->nexus_number;
+  change->reactor_index = nexus_->view.reactor().index();
+  next_ = next;
+  state_ = State::kAwaitChange;
+  nexus_->view.tasks().Spawn(RunChange(this, change));
+}
+
+// A change that never began has no command any more.
+Task<void> Execution::RunChange(Execution* e, std::shared_ptr<ReservationChange> change) {
+  const std::shared_ptr<UnitReservations> reservations = e->unit_->reservations;
+  const bool begun = co_await reservations->Execute(change);
+  if (begun) e->GoOn();
 }
 
 void Execution::SubmitBuffer(IoType type, uint64_t lba, uint64_t blocks, Step next, size_t at) {
@@ -232,6 +279,7 @@ void Execution::ReturnLoan() {
   if (loan.part_count == 0) return;
   unit_->channel->Return(loan);
   loan.part_count = 0;
+  nexus_->view.OnCommandEnded();
 }
 
 void Execution::SendParameterData(const ParameterData& data, uint64_t allocation_length) {

@@ -13,6 +13,8 @@
 namespace pollux::scsi {
 
 class ParameterData;
+struct CommandInfo;
+struct ReservationChange;
 
 // A command being executed: the device server's side of it, which lies inside the Command. A
 // command's handler (command_table.h) is a chain of steps. Each step ends by waiting for one thing,
@@ -24,6 +26,7 @@ class ParameterData;
 //     ^                 +--> kAwaitDataOut --+
 //     |                 +--> kAwaitDataIn ---+
 //     |                 +--> kAwaitIo -------+
+//     |                 +--> kAwaitChange ---+
 //     +--- the end -----+
 //
 // The transport's downcalls run steps, but no upcall runs from within them: it is deferred
@@ -73,7 +76,12 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   size_t buffer_bytes() const;
   Transfer transfer;
 
+  // Whether reservations let the command run, now; the first time it is told which command it is.
+  bool AdmitAs(const CommandInfo& info);
+  bool Admitted() const;
+
   // --- Ways to end.
+  void EndWithConflict();  // RESERVATION CONFLICT.
   void EndGood();
   void EndWithSense(const Sense& sense);
   void EndWithIo(IoStatus status, bool write);
@@ -85,6 +93,9 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   void SendDataIn(uint64_t offset, std::span<const iovec> parts, bool last, Step next);
   // `io` is filled in but for the data. Its outcome is in io.status.
   void Submit(Step next);
+  // For a change of the unit's reservations. Its outcome is in `change`.
+  void Await(std::shared_ptr<ReservationChange> wanted, Step next);
+  std::shared_ptr<ReservationChange> change;
   struct Io final : StoppableIo {
     explicit Io(Execution& execution) : owner(execution) { source = IoSource::kIscsi; }
     void OnComplete() override {
@@ -119,12 +130,13 @@ class Execution final : public Deferred, private BufferPool::Waiter {
     kAwaitBuffer,
     kAwaitDataOut,
     kAwaitDataIn,
-    kAwaitIo
+    kAwaitIo,
+    kAwaitChange
   };
   // What a deferred execution is to do.
   enum class Todo : uint8_t { kStep, kDataOut, kDataIn, kStatus };
   // Why it ends before its time.
-  enum class Early : uint8_t { kNo, kAborted, kUnitGone };
+  enum class Early : uint8_t { kNo, kAborted, kUnitGone, kConflict };
 
   void Start(Nexus::Impl& nexus, LogicalUnit* unit);
   void DataOutArrived();
@@ -137,6 +149,7 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   void RunDeferred() override;
   void OnBuffer(std::byte* buffer) override;
   void OnIoEnded();
+  static Task<void> RunChange(Execution* e, std::shared_ptr<ReservationChange> change);
   void GoOn();
   void EndNowEarly();
   void Finish();
@@ -145,6 +158,7 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   Nexus::Impl* nexus_ = nullptr;
   LogicalUnit* unit_ = nullptr;
   ListNode node_;  // Of the nexus's commands in flight.
+  const CommandInfo* info_ = nullptr;
   uint64_t sequence_ = 0;
   Step next_ = nullptr;
   std::byte* buffer_ = nullptr;
@@ -156,6 +170,6 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   bool last_ = false;
   bool in_downcall_ = false;
 };
-static_assert(sizeof(Execution) <= 768);
+static_assert(sizeof(Execution) <= 832);
 
 }  // namespace pollux::scsi

@@ -38,7 +38,8 @@ const CommandInfo* FindCommand(Execution& e, Sense* sense) {
   return nullptr;
 }
 
-// What is checked of every command, in this order: the LUN, unit attentions, the opcode, NACA.
+// What is checked of every command, in this order: the LUN, unit attentions, the opcode,
+// reservations, NACA.
 void Dispatch(Execution& e) {
   Sense sense;
   const CommandInfo* info = FindCommand(e, &sense);
@@ -53,6 +54,7 @@ void Dispatch(Execution& e) {
       return e.EndWithSense(SenseOf(condition));
     }
     if (info == nullptr) return e.EndWithSense(sense);
+    if (!e.AdmitAs(*info)) return e.EndWithConflict();
     if (!Supports(*info, e.disk())) {
       return e.EndWithSense(IllegalRequest(AdditionalSense::kInvalidOpcode));
     }

@@ -26,6 +26,7 @@ enum class TaskFunctionResult { kComplete, kNoSuchLun, kNotSupported };
 // that are its own (SAM-5 §5.14), and its commands in flight. Lives on one reactor.
 class Nexus {
  public:
+  struct Impl;
   struct Identity {
     std::string initiator_port;  // "iqn...,i,0x00023d000001", for reservations and logs.
     std::string target_port;     // "iqn...,t,0x0001", for VPD page 83h.
@@ -57,9 +58,7 @@ class Nexus {
   const Identity& identity() const;
 
  private:
-  friend class DeviceView;
   friend class Execution;
-  struct Impl;
   std::unique_ptr<Impl> impl_;
 };
 

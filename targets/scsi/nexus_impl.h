@@ -5,19 +5,28 @@
 
 #include "targets/scsi/device_view.h"
 #include "targets/scsi/execution.h"
+#include "targets/scsi/transport_id.h"
 
 namespace pollux::scsi {
 
 struct Nexus::Impl {
   Impl(DeviceView& device_view, BufferPool& pool, Identity who)
-      : view(device_view), buffers(pool), identity(std::move(who)) {}
+      : view(device_view),
+        buffers(pool),
+        identity(std::move(who)),
+        name{CanonicalPort(identity.initiator_port), identity.relative_target_port},
+        nexus_number(device_view.NextNexusNumber()) {}
 
   DeviceView& view;
   BufferPool& buffers;
   const Identity identity;
+  const NexusName name;         // As reservations know it, beyond its lifetime.
+  const uint64_t nexus_number;  // Its own, for its lifetime.
 
   IntrusiveList<Execution, &Execution::node_> in_flight;
   std::array<UnitAttentions, kLunsMax> unit_attentions;
+  // What it is to the reservations of each LUN, as they are shown on this reactor.
+  std::array<ReservationRole, kLunsMax> roles{};
   // The D_SENSE bit of the control mode page, which is each nexus's own (VPD page 87h).
   std::bitset<kLunsMax> descriptor_sense;
 

@@ -18,7 +18,11 @@ class ParameterData {
  public:
   static constexpr size_t kBytesMax = Nexus::kBufferBytesMin;
 
-  explicit ParameterData(std::byte* buffer) : buffer_(buffer) { std::memset(buffer, 0, kBytesMax); }
+  // `capacity` bytes at most, which are there.
+  explicit ParameterData(std::byte* buffer, size_t capacity = kBytesMax)
+      : buffer_(buffer), capacity_(capacity) {
+    std::memset(buffer, 0, capacity);
+  }
 
   // Appends a struct of wire integers, to be filled in through the reference.
   template <typename T>
@@ -37,16 +41,18 @@ class ParameterData {
 
   std::byte* data() const { return buffer_; }
   size_t size() const { return size_; }
+  size_t room() const { return capacity_ - size_; }
 
  private:
   std::byte* Take(size_t bytes) {
-    CHECK(bytes <= kBytesMax - size_);
+    CHECK(bytes <= room());
     std::byte* place = buffer_ + size_;
     size_ += bytes;
     return place;
   }
 
   std::byte* const buffer_;
+  const size_t capacity_;
   size_t size_ = 0;
 };
 

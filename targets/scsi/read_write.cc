@@ -41,7 +41,8 @@ bool TryLend(Execution& e, bool write) {
   e.loan.write = write;
   e.loan.lba = e.transfer.lba;
   e.loan.blocks = NextBurst(e, kLoanBytesMax);
-  if (!e.unit()->channel->TryLend(e.loan)) {
+  // Where a reservation came meanwhile, the I/O that is tried instead says so.
+  if (!e.Admitted() || !e.unit()->channel->TryLend(e.loan)) {
     e.loan.part_count = 0;
     return false;
   }

@@ -299,6 +299,70 @@ struct InformationalExceptionsPage {
 };
 static_assert(sizeof(InformationalExceptionsPage) == 12);
 
+// Service actions of PERSISTENT RESERVE OUT. SPC-4 §6.14.
+enum PersistentReserveOutAction : uint8_t {
+  kRegisterAction = 0,
+  kReserveAction = 1,
+  kReleaseAction = 2,
+  kClearAction = 3,
+  kPreemptAction = 4,
+  kPreemptAndAbortAction = 5,
+  kRegisterAndIgnoreAction = 6,
+  kRegisterAndMoveAction = 7,
+};
+// SPC-4 §6.14.3.
+struct PersistentReserveOutList {
+  Be64 reservation_key;
+  Be64 service_action_reservation_key;
+  Be32 obsolete;
+  uint8_t flags20 = 0;  // SPEC_I_PT 08h, ALL_TG_PT 04h, APTPL 01h.
+  uint8_t reserved = 0;
+  Be16 obsolete22;
+};
+static_assert(sizeof(PersistentReserveOutList) == 24);
+// SPC-4 §6.14.4.
+struct RegisterAndMoveList {
+  Be64 reservation_key;
+  Be64 service_action_reservation_key;
+  uint8_t reserved = 0;
+  uint8_t flags17 = 0;  // UNREG 02h, APTPL 01h.
+  Be16 relative_target_port;
+  Be32 transport_id_length;
+};
+static_assert(sizeof(RegisterAndMoveList) == 24);
+// SPC-4 §6.13.
+struct PersistentReserveInHeader {
+  Be32 prgeneration;
+  Be32 additional_length;
+};
+static_assert(sizeof(PersistentReserveInHeader) == 8);
+struct ReservationDescriptor {
+  Be64 reservation_key;
+  Be32 obsolete;
+  uint8_t reserved = 0;
+  uint8_t scope_type = 0;
+  Be16 obsolete14;
+};
+static_assert(sizeof(ReservationDescriptor) == 16);
+struct ReservationCapabilities {
+  Be16 length = uint16_t{8};
+  uint8_t flags2 = 0;  // CRH 10h, SIP_C 08h, ATP_C 04h, PTPL_C 01h.
+  uint8_t flags3 = 0;  // TMV 80h, PTPL_A 01h.
+  uint8_t types[2] = {};
+  uint8_t reserved[2] = {};
+};
+static_assert(sizeof(ReservationCapabilities) == 8);
+struct FullStatusDescriptor {
+  Be64 reservation_key;
+  Be32 reserved;
+  uint8_t flags12 = 0;  // ALL_TG_PT 02h, R_HOLDER 01h.
+  uint8_t scope_type = 0;
+  Be32 reserved14;
+  Be16 relative_target_port;
+  Be32 additional_length;  // Of the TransportID that follows.
+};
+static_assert(sizeof(FullStatusDescriptor) == 24);
+
 // SBC-3 §5.28.
 struct UnmapHeader {
   Be16 data_length;

@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "core/turn.h"
 #include "targets/scsi/device_view.h"
+#include "targets/scsi/unit_reservations.h"
 
 namespace pollux::scsi {
 
@@ -32,10 +33,11 @@ struct TargetDevice::Impl final : DeviceRegistry::Observer {
     const std::string device_name;
     BlockDevice* device = nullptr;
     std::string reason;  // Why there is none.
+    std::shared_ptr<UnitReservations> reservations;
   };
 
-  Impl(std::string device_name, DeviceRegistry& registry)
-      : name(std::move(device_name)), devices(registry) {
+  Impl(std::string device_name, DeviceRegistry& registry, ReservationStore* store)
+      : name(std::move(device_name)), devices(registry), reservation_store(store) {
     for (auto& reactor : devices.reactors()) {
       views.push_back(std::make_unique<DeviceView>(name, *reactor, views));
     }
@@ -44,7 +46,8 @@ struct TargetDevice::Impl final : DeviceRegistry::Observer {
   ~Impl() { devices.RemoveObserver(*this); }
 
   Task<Result<int>> AddLun(std::optional<int> number, std::string device_name, bool may_be_pending);
-  Task<Status> RemoveLun(int number);
+  Task<Status> RemoveLun(int number, bool for_good);
+  Task<void> ForgetReservations();
   Task<void> Shutdown();
 
   // Opens the block device and shows it to the reactors. The turn is held.
@@ -64,6 +67,7 @@ struct TargetDevice::Impl final : DeviceRegistry::Observer {
 
   const std::string name;
   DeviceRegistry& devices;
+  ReservationStore* const reservation_store;
   DeviceView::Views views;
   std::map<int, std::unique_ptr<Entry>> luns;
   Turn turn;
@@ -80,11 +84,15 @@ Task<Status> TargetDevice::Impl::Attach(Entry& entry) {
   entry.device = device;
   entry.reason.clear();
   const std::shared_ptr<const DiskFacts> facts = DiskFacts::Of(*device);
+  entry.reservations->OnMedium(device->uuid());
+  const auto state = entry.reservations->state();
   for (auto& view : views) {
     auto unit = std::make_unique<LogicalUnit>();
     unit->number = entry.number;
     unit->channel = device->channel(view->reactor().index());
     unit->disk = facts;
+    unit->reservations = entry.reservations;
+    unit->Show(state);
     auto attach = [&view, &unit] { view->Attach(std::move(unit)); };
     co_await RunOn(view->reactor(), attach);
   }
@@ -118,6 +126,8 @@ Task<Result<int>> TargetDevice::Impl::AddLun(std::optional<int> number, std::str
 
   auto made = std::make_unique<Entry>(*this, *number, std::move(device_name));
   Entry& entry = *made;
+  entry.reservations =
+      std::make_shared<UnitReservations>(name, *number, *Loop::Current(), views, reservation_store);
   luns.emplace(*number, std::move(made));
   const Status attached = co_await Attach(entry);
   if (attached.ok()) co_return *number;
@@ -130,7 +140,7 @@ Task<Result<int>> TargetDevice::Impl::AddLun(std::optional<int> number, std::str
   co_return *number;
 }
 
-Task<Status> TargetDevice::Impl::RemoveLun(int number) {
+Task<Status> TargetDevice::Impl::RemoveLun(int number, bool for_good) {
   const Turn::Holder held = co_await turn.Take();
   const auto found = luns.find(number);
   if (found == luns.end()) {
@@ -141,8 +151,14 @@ Task<Status> TargetDevice::Impl::RemoveLun(int number) {
     co_await Detach(entry);
     entry.device->Close(entry);
   }
+  if (for_good) co_await entry.reservations->Forget();
   luns.erase(number);
   co_return OkStatus();
+}
+
+Task<void> TargetDevice::Impl::ForgetReservations() {
+  const Turn::Holder held = co_await turn.Take();
+  for (auto& [number, entry] : luns) co_await entry->reservations->Forget();
 }
 
 Task<void> TargetDevice::Impl::OnRemoving(int number, BlockDevice& gone) {
@@ -188,20 +204,24 @@ Task<void> TargetDevice::Impl::Shutdown() {
   co_await SwitchTo(home);
   while (!luns.empty()) {
     const int number = luns.begin()->first;
-    static_cast<void>(co_await RemoveLun(number));
+    static_cast<void>(co_await RemoveLun(number, /*for_good=*/false));
   }
   co_await tasks.Drained();
 }
 
-TargetDevice::TargetDevice(std::string name, DeviceRegistry& devices)
-    : impl_(std::make_unique<Impl>(std::move(name), devices)) {}
+TargetDevice::TargetDevice(std::string name, DeviceRegistry& devices,
+                           ReservationStore* reservations)
+    : impl_(std::make_unique<Impl>(std::move(name), devices, reservations)) {}
 TargetDevice::~TargetDevice() = default;
 
 Task<Result<int>> TargetDevice::AddLun(std::optional<int> number, std::string device_name,
                                        bool may_be_pending) {
   return impl_->AddLun(number, std::move(device_name), may_be_pending);
 }
-Task<Status> TargetDevice::RemoveLun(int number) { return impl_->RemoveLun(number); }
+Task<Status> TargetDevice::RemoveLun(int number) {
+  return impl_->RemoveLun(number, /*for_good=*/true);
+}
+Task<void> TargetDevice::ForgetReservations() { return impl_->ForgetReservations(); }
 Task<void> TargetDevice::Shutdown() { return impl_->Shutdown(); }
 
 const std::string& TargetDevice::name() const { return impl_->name; }

@@ -10,6 +10,7 @@
 namespace pollux::scsi {
 
 class Nexus;
+class ReservationStore;
 
 // What one reactor knows of a target device: for each LUN the channel of its block device and what
 // INQUIRY says of it, and the nexuses on this reactor, to whom changes bring unit attentions.
@@ -33,13 +34,17 @@ class TargetDevice {
   };
 
   // `name` is the SCSI device name, an iqn; identifiers (NAA) of LUNs come from the disks' UUIDs.
-  TargetDevice(std::string name, DeviceRegistry& devices);
+  // `reservations`, when there is one, outlives this: without it none outlive the process.
+  TargetDevice(std::string name, DeviceRegistry& devices, ReservationStore* reservations = nullptr);
   ~TargetDevice();  // After Shutdown().
 
   // `number` absent: the lowest free one. With `may_be_pending` a missing block device is no error.
   // EEXIST: the number is taken. ENODEV: no such device. ENOSPC: no number is free.
   Task<Result<int>> AddLun(std::optional<int> number, std::string device_name, bool may_be_pending);
+  // Its reservations are forgotten.
   Task<Status> RemoveLun(int number);
+  // The target is deleted for good: reservations of all its LUNs are forgotten. Before Shutdown.
+  Task<void> ForgetReservations();
   // Aborts what is in flight and closes all devices. No nexus is left when it is called.
   Task<void> Shutdown();
 
