@@ -320,11 +320,15 @@ Task<Status> Appliance::StartDataPlane() {
 }
 
 Task<Status> Appliance::StartTargets() {
+  if (configuration_->store() != nullptr) {
+    reservation_keeper_ = std::make_unique<ReservationKeeper>(*configuration_);
+  }
   const iscsi::IscsiTarget::Environment iscsi{.control = control_,
                                               .reactors = *reactors_,
                                               .devices = *devices_,
                                               .memory = *memory_,
-                                              .stream = StreamKind::kEpoll};
+                                              .stream = StreamKind::kEpoll,
+                                              .reservations = reservation_keeper_.get()};
   iscsi_ = std::make_unique<iscsi::IscsiTarget>(iscsi);
   CO_RETURN_IF_ERROR(co_await iscsi_->Start(iscsi_options_));
   const nvmf::NvmfTarget::Environment nvmf{.control = control_,
@@ -476,6 +480,7 @@ Task<void> Appliance::Stop() {
   handlers_.reset();
   nvmf_.reset();
   iscsi_.reset();
+  reservation_keeper_.reset();
   stacked_.reset();
   devices_.reset();
   accel_.reset();

@@ -25,6 +25,7 @@
 #include "service/event_stream.h"
 #include "service/notifications.h"
 #include "service/options.h"
+#include "service/reservation_keeper.h"
 #include "targets/iscsi/iscsi_target.h"
 #include "targets/nvmf/nvmf_target.h"
 
@@ -149,6 +150,7 @@ class Appliance {
   std::unique_ptr<DeviceRegistry> devices_;
   std::unique_ptr<StackedDisks> stacked_;
   std::unique_ptr<NvmeControllers> nvme_;
+  std::unique_ptr<ReservationKeeper> reservation_keeper_;  // Null without a state directory.
   std::unique_ptr<iscsi::IscsiTarget> iscsi_;
   std::unique_ptr<nvmf::NvmfTarget> nvmf_;
   std::unique_ptr<Handlers> handlers_;

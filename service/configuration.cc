@@ -9,6 +9,11 @@
 
 namespace pollux::service {
 
+namespace {
+// Among the objects of the store; no object of the configuration is of this kind.
+constexpr char kStateKind[] = "state";
+}  // namespace
+
 // Waits until the write that is under way has ended.
 struct Configuration::WriteEnded {
   Configuration& configuration;
@@ -28,6 +33,10 @@ Status Configuration::Load() {
   if (store_ == nullptr) return OkStatus();
   ASSIGN_OR_RETURN(const std::vector<SavedObject> saved, store_->Load());
   for (const SavedObject& object : saved) {
+    if (object.id.kind == kStateKind) {
+      states_[object.id.name] = object.calls.front().params;
+      continue;
+    }
     objects_[object.id] = {.sequence = object.sequence, .calls = object.calls};
     next_sequence_ = std::max(next_sequence_, object.sequence + 1);
   }
@@ -276,6 +285,27 @@ Task<Status> Configuration::Write() {
   health_ = status;
   for (std::coroutine_handle<> waiter : std::exchange(waiting_, {})) waiter.resume();
   co_return status;
+}
+
+Task<Status> Configuration::KeepState(std::string name, std::string text) {
+  if (store_ == nullptr) co_return NotSupported("nothing is kept");
+  std::vector<SavedObject> change(1);
+  change[0].id = {kStateKind, name};
+  if (!text.empty()) change[0].calls.push_back({kStateKind, text});
+  auto write = [this, &change] { return store_->Write(change); };
+  const Status status = co_await RunOn(*store_loop_, write);
+  CO_RETURN_IF_ERROR(status);
+  if (text.empty()) {
+    states_.erase(name);
+  } else {
+    states_[name] = std::move(text);
+  }
+  co_return OkStatus();
+}
+
+std::string Configuration::StateOf(const std::string& name) const {
+  const auto found = states_.find(name);
+  return found == states_.end() ? "" : found->second;
 }
 
 Task<Status> Configuration::KeepGoodCopy() {

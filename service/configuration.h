@@ -112,6 +112,12 @@ class Configuration final : public rpc::ChangeKeeper {
   // Called at the end of every commit of a change: pending calls may now succeed.
   void set_on_commit(std::function<void()> on_commit) { on_commit_ = std::move(on_commit); }
 
+  // --- State that is no configuration: it is kept under a name, and nobody replays it. Durable
+  // when the task ends. Empty text: no more.
+  Task<Status> KeepState(std::string name, std::string text);
+  // Empty when there is none.
+  std::string StateOf(const std::string& name) const;
+
   Task<Status> KeepGoodCopy();
   // OK, or why the last write failed: what runs is not what is saved.
   const Status& health() const { return health_; }
@@ -133,6 +139,7 @@ class Configuration final : public rpc::ChangeKeeper {
   std::unique_ptr<Store> store_;
   std::map<ObjectId, Object> objects_;
   std::map<ObjectId, PendingCalls> pending_;
+  std::map<std::string, std::string> states_;
   std::map<std::string, CommonSpelling> spellings_;     // By kind.
   std::multimap<std::string, std::string> companions_;  // By kind.
   uint64_t next_sequence_ = 1;

@@ -13,6 +13,7 @@
 #include "core/reactors.h"
 #include "core/status.h"
 #include "core/task.h"
+#include "targets/scsi/reservation_store.h"
 
 // The iSCSI target as the control plane sees it: portal groups, initiator groups, target nodes, and
 // what is connected. RFC 7143. The words and limits are those of SPDK's iscsi_* methods. Control
@@ -144,6 +145,8 @@ class IscsiTarget {
     DeviceRegistry& devices;
     Memory& memory;
     StreamKind stream = StreamKind::kEpoll;
+    // Of what outlives a restart; null: persistent reservations do not. Outlives the target.
+    scsi::ReservationStore* reservations = nullptr;
   };
 
   explicit IscsiTarget(Environment environment);

@@ -27,7 +27,7 @@ IscsiTarget::Impl::Impl(Environment environment)
     : env(environment),
       portal_groups(environment.control,
                     [this](UniqueFd socket, int32_t tag) { OnConnection(std::move(socket), tag); }),
-      nodes(environment.devices, portal_groups, initiator_groups) {}
+      nodes(environment.devices, portal_groups, initiator_groups, environment.reservations) {}
 
 IscsiTarget::Impl::~Impl() {
   CHECK(logins_.empty() && sessions_.size() == 0, "an iSCSI target was destroyed before Stop");
@@ -352,6 +352,7 @@ Task<Status> IscsiTarget::Impl::DeletePortalGroup(int32_t tag) {
 Task<Status> IscsiTarget::Impl::DeleteTargetNode(std::string name) {
   ASSIGN_OR_CO_RETURN(Node* const node, nodes.BeginRemoval(name));
   co_await EndSessionsOf(node->name(), "the target is deleted");
+  co_await node->device().ForgetReservations();
   co_await nodes.FinishRemoval(node);
   co_return OkStatus();
 }

@@ -62,9 +62,9 @@ void DropRedirects(TargetNode& node) {
 
 }  // namespace
 
-Node::Node(TargetNode description, DeviceRegistry& devices)
+Node::Node(TargetNode description, DeviceRegistry& devices, scsi::ReservationStore* reservations)
     : description_(std::move(description)),
-      device_(std::make_unique<scsi::TargetDevice>(description_.name, devices)) {
+      device_(std::make_unique<scsi::TargetDevice>(description_.name, devices, reservations)) {
   description_.luns.clear();
 }
 
@@ -121,7 +121,7 @@ Task<Status> TargetNodes::Create(TargetNode description, uint32_t queue_depth_ma
   }
 
   const std::vector<LunSpec> luns = description.luns;
-  auto owned = std::make_unique<Node>(std::move(description), devices_);
+  auto owned = std::make_unique<Node>(std::move(description), devices_, reservations_);
   Node* const node = owned.get();
   node->removing = true;  // Until it is whole.
   nodes_.push_back(std::move(owned));

@@ -19,7 +19,7 @@ namespace pollux::iscsi {
 // Control loop only.
 class Node {
  public:
-  Node(TargetNode description, DeviceRegistry& devices);
+  Node(TargetNode description, DeviceRegistry& devices, scsi::ReservationStore* reservations);
 
   const std::string& name() const { return description_.name; }
   const TargetNode& description() const { return description_; }
@@ -59,8 +59,11 @@ class TargetNodes {
   static constexpr size_t kNodesMax = 4096;
 
   TargetNodes(DeviceRegistry& devices, const PortalGroups& portal_groups,
-              const InitiatorGroups& initiator_groups)
-      : devices_(devices), portal_groups_(portal_groups), initiator_groups_(initiator_groups) {}
+              const InitiatorGroups& initiator_groups, scsi::ReservationStore* reservations)
+      : devices_(devices),
+        portal_groups_(portal_groups),
+        initiator_groups_(initiator_groups),
+        reservations_(reservations) {}
 
   Task<Status> Create(TargetNode description, uint32_t queue_depth_max, bool luns_may_be_pending);
   Task<Result<int>> AddLun(std::string name, LunSpec lun, bool may_be_pending);
@@ -88,6 +91,7 @@ class TargetNodes {
   DeviceRegistry& devices_;
   const PortalGroups& portal_groups_;
   const InitiatorGroups& initiator_groups_;
+  scsi::ReservationStore* const reservations_;
   std::vector<std::unique_ptr<Node>> nodes_;  // In order of creation.
 };
 

@@ -14,7 +14,8 @@ from exports import MIB, export, file_disk, memory_disk
 SUITES = {
     "SCSI": (
         "ReadCapacity10 ReadCapacity16 Read6 Read10 Read12 Read16 Write10 Write12 Write16 Inquiry "
-        "TestUnitReady Mandatory"
+        "TestUnitReady Mandatory ProutRegister ProutReserve ProutClear ProutPreempt PrinReadKeys "
+        "PrinServiceactionRange PrinReportCapabilities Reserve6"
     ).split(),
     "iSCSI": ["iSCSIcmdsn", "iSCSIdatasn", "iSCSIResiduals", "iSCSITMF"],
 }
@@ -70,6 +71,17 @@ def judge(result, record_property):
     assert "failed" not in results.values(), result.stdout
     assert result.returncode == 0, result.stdout
     assert "passed" in results.values() or set(results.values()) == {"skipped"}
+
+
+# Those that need a second initiator; libiscsi gives it another name.
+TWO_PATHS = ["SCSI.ProutClear", "SCSI.ProutPreempt", "SCSI.Reserve6", "SCSI.ProutReserve"]
+
+
+@pytest.mark.parametrize("name", TWO_PATHS)
+def test_reservations_on_two_paths(polluxd, record_property, name):
+    client = polluxd.client
+    url = export(client, memory_disk(client, 64 * MIB)).url()
+    judge(run_suite(name, url, url), record_property)
 
 
 @pytest.mark.parametrize("name", ["iSCSI", "SCSI.MultipathIO"])
