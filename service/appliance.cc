@@ -328,7 +328,8 @@ Task<Status> Appliance::StartTargets() {
                                               .devices = *devices_,
                                               .memory = *memory_,
                                               .stream = StreamKind::kEpoll,
-                                              .reservations = reservation_keeper_.get()};
+                                              .reservations = reservation_keeper_.get(),
+                                              .observer = &notifications_};
   iscsi_ = std::make_unique<iscsi::IscsiTarget>(iscsi);
   CO_RETURN_IF_ERROR(co_await iscsi_->Start(iscsi_options_));
   const nvmf::NvmfTarget::Environment nvmf{.control = control_,
@@ -336,7 +337,8 @@ Task<Status> Appliance::StartTargets() {
                                            .devices = *devices_,
                                            .memory = *memory_,
                                            .stream = StreamKind::kEpoll,
-                                           .keeper = &handlers_->nvmf()};
+                                           .keeper = &handlers_->nvmf(),
+                                           .observer = &notifications_};
   nvmf_ = std::make_unique<nvmf::NvmfTarget>(nvmf);
   co_return co_await nvmf_->Start(nvmf_options_);
 }

@@ -16,8 +16,9 @@ int64_t MsSince1970() {
 }  // namespace
 
 std::vector<std::string> Notifications::Types() {
-  return {"bdev_register",  "bdev_unregister", "bdev_resize",    "bdev_timeout",   "config_created",
-          "config_changed", "config_removed",  "config_pending", "config_restored"};
+  return {"bdev_register",   "bdev_unregister", "bdev_resize",      "bdev_timeout",
+          "config_created",  "config_changed",  "config_removed",   "config_pending",
+          "config_restored", "host_connected",  "host_disconnected"};
 }
 
 std::vector<Notifications::Event> Notifications::From(uint64_t id, uint64_t count) const {

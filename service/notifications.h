@@ -6,6 +6,7 @@
 
 #include "core/block/device_registry.h"
 #include "core/event.h"
+#include "core/host_observer.h"
 #include "core/loop.h"
 #include "core/method_call.h"
 #include "service/configuration.h"
@@ -14,7 +15,9 @@ namespace pollux::service {
 
 // The last kCapacity events, numbered from 0: what notify_get_notifications and Events.Watch tell.
 // Control loop only.
-class Notifications final : public DeviceRegistry::Observer, public Configuration::Observer {
+class Notifications final : public DeviceRegistry::Observer,
+                            public Configuration::Observer,
+                            public HostObserver {
  public:
   static constexpr size_t kCapacity = 1024;
 
@@ -54,6 +57,15 @@ class Notifications final : public DeviceRegistry::Observer, public Configuratio
   void OnRemoved(const ObjectId& id, bool was_pending) override;
   void OnPending(const ObjectId& id, const Status& why) override;
   void OnRestored(const ObjectId& id) override { Add("config_restored", id); }
+
+  void OnHostConnected(const char* kind, const std::string& host,
+                       const std::string& target) override {
+    Add("host_connected", {kind, host + " " + target});
+  }
+  void OnHostDisconnected(const char* kind, const std::string& host,
+                          const std::string& target) override {
+    Add("host_disconnected", {kind, host + " " + target});
+  }
 
   void Add(const std::string& type, const ObjectId& id, std::string reason = {});
   void Tell() { changed_.Pulse(); }

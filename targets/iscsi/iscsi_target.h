@@ -8,6 +8,7 @@
 #include "core/block/device_registry.h"
 #include "core/block/latency_histogram.h"
 #include "core/clock.h"
+#include "core/host_observer.h"
 #include "core/memory/memory.h"
 #include "core/net/byte_stream.h"
 #include "core/reactors.h"
@@ -147,6 +148,7 @@ class IscsiTarget {
     StreamKind stream = StreamKind::kEpoll;
     // Of what outlives a restart; null: persistent reservations do not. Outlives the target.
     scsi::ReservationStore* reservations = nullptr;
+    HostObserver* observer = nullptr;  // May be null.
   };
 
   explicit IscsiTarget(Environment environment);

@@ -237,6 +237,7 @@ Task<LoginStatus> IscsiTarget::Impl::OpenSession(LoginConnection* login) {
   Worker& worker = identity.discovery ? *discovery_worker_ : LeastLoaded();
   const SessionRegistry::Entry* const entry = sessions_.Add(std::move(identity), worker);
   if (entry == nullptr) co_return LoginStatus::kOutOfResources;
+  Tell(&HostObserver::OnHostConnected, entry->identity);
   arrival->final_response.tsih = entry->identity.tsih;
   scsi::DeviceView* view = nullptr;
   Histogram* latencies = nullptr;
@@ -266,7 +267,17 @@ Worker& IscsiTarget::Impl::LeastLoaded() {
 
 // --- Sessions.
 
-void IscsiTarget::Impl::OnSessionGone(uint16_t tsih) { sessions_.Remove(tsih); }
+void IscsiTarget::Impl::OnSessionGone(uint16_t tsih) {
+  if (const SessionRegistry::Entry* const entry = sessions_.Find(tsih); entry != nullptr) {
+    Tell(&HostObserver::OnHostDisconnected, entry->identity);
+  }
+  sessions_.Remove(tsih);
+}
+
+void IscsiTarget::Impl::Tell(HostEvent event, const Session::Identity& identity) {
+  if (env.observer == nullptr || identity.discovery) return;
+  (env.observer->*event)("iscsi_session", identity.initiator_name, identity.target_name);
+}
 
 Task<void> IscsiTarget::Impl::EndSessions(std::vector<SessionRegistry::Entry> sessions,
                                           const char* reason) {

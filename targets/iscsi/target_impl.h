@@ -65,6 +65,8 @@ struct IscsiTarget::Impl final : private ControlSide, private LoginConnection::H
   Task<void> EndSessionsOf(std::string target_name, const char* reason);
   std::vector<SessionRegistry::Entry> SessionsOf(const std::string& target_name) const;
   Worker& LeastLoaded();
+  using HostEvent = decltype(&HostObserver::OnHostConnected);
+  void Tell(HostEvent event, const Session::Identity& identity);
 
   bool started_ = false;
   bool stopping_ = false;

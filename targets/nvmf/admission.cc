@@ -11,6 +11,9 @@
 namespace pollux::nvmf {
 namespace {
 
+// What hosts make, for the observer.
+constexpr char kKind[] = "nvmf_controller";
+
 // What is wrong with a Connect, as its completion tells: an offset in the command or in its data.
 constexpr uint32_t InData(size_t offset) {
   return nvme::kIattrData | static_cast<uint32_t>(offset);
@@ -99,6 +102,9 @@ Task<ConnectVerdict> NvmfTarget::Impl::AdmitAdmin(ConnectQuery query) {
     co_return Refuse(query, kConnectControllerBusy, 0, "all controller identifiers are taken");
   }
   registry.Enter(*controller, 0);
+  if (env.observer != nullptr && !controller->identity->discovery) {
+    env.observer->OnHostConnected(kKind, query.hostnqn, query.subnqn);
+  }
   ++past_[query.reactor_index].admin_queues;
   ConnectVerdict verdict{.status = kSuccess, .dw0 = 0, .identity = controller->identity};
   co_return verdict;
@@ -184,7 +190,12 @@ Task<void> NvmfTarget::Impl::Leave(std::shared_ptr<const ControllerIdentity> ide
     past_[entry->second.reactor].completed += counted.ended();
   }
   registry.Release(controller, qid);
-  if (controller->queues.empty()) Remember(*controller);
+  if (controller->queues.empty()) {
+    Remember(*controller);
+    if (env.observer != nullptr && !identity->discovery) {
+      env.observer->OnHostDisconnected(kKind, identity->hostnqn, identity->subnqn);
+    }
+  }
   if (qid == 0 && !controller->queues.empty()) {
     tasks_.Spawn(EndQueues(controller, /*with_admin=*/true, "the admin queue has ended"));
   }

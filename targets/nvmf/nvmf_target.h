@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/block/device_registry.h"
+#include "core/host_observer.h"
 #include "core/memory/memory.h"
 #include "core/net/byte_stream.h"
 #include "core/reactors.h"
@@ -161,7 +162,8 @@ class NvmfTarget {
     DeviceRegistry& devices;
     Memory& memory;
     StreamKind stream = StreamKind::kEpoll;
-    Keeper* keeper = nullptr;  // May be null.
+    Keeper* keeper = nullptr;          // May be null.
+    HostObserver* observer = nullptr;  // The same.
   };
   explicit NvmfTarget(Environment environment);
   ~NvmfTarget();  // After Stop().

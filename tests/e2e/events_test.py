@@ -9,6 +9,8 @@ import pytest
 
 import pollux
 from exports import MIB, export, memory_disk, wait_until
+from iscsi_peer import Peer
+from nvmf_exports import Subsystem
 
 
 
@@ -68,6 +70,25 @@ def test_the_events_of_a_target_have_its_kind_and_name(polluxd, grpc_client):
     told = {(one["type"], one["ctx"]) for one in client.notify_get_notifications()}
     assert ("config_removed", f"iscsi_target_node {name}") in told
     assert {one["type"] for one in client.notify_get_notifications()} <= set(client.notify_get_types())
+
+
+def test_hosts_that_come_and_go_are_told(polluxd, grpc_client):
+    client = polluxd.client
+    target = export(client, memory_disk(client, MIB))
+    answers = grpc_client.watch(types=["host_connected", "host_disconnected"], timeout=60)
+    next(answers)
+    peer = Peer(target.portal)
+    host = "iqn.2026-01.test:host"
+    assert peer.login(target.iqn, name=host) == 0
+    assert events_of(answers, 1) == [("host_connected", "iscsi_session", f"{host} {target.iqn}")]
+    peer.close()
+    assert events_of(answers, 1) == [("host_disconnected", "iscsi_session", f"{host} {target.iqn}")]
+
+    subsystem = Subsystem(client)
+    with subsystem.connect() as controller:
+        name = f"{controller.host.nqn} {subsystem.nqn}"
+        assert events_of(answers, 1) == [("host_connected", "nvmf_controller", name)]
+    assert events_of(answers, 1) == [("host_disconnected", "nvmf_controller", name)]
 
 
 def test_what_is_pending_and_comes_back_is_told(polluxd, grpc_client, tmp_path):
