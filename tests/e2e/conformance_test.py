@@ -3,13 +3,15 @@
 The program's own totals count a skipped test as passed, so its output is counted here.
 """
 
+import os
 import re
 import shutil
 import subprocess
 
 import pytest
 
-from exports import MIB, export, file_disk, memory_disk
+from capture import Capture
+from exports import MIB, Export, admit, export, file_disk, listen, memory_disk, wait_until
 
 SUITES = {
     "SCSI": (
@@ -19,7 +21,15 @@ SUITES = {
     ).split(),
     "iSCSI": ["iSCSIcmdsn", "iSCSIdatasn", "iSCSIResiduals", "iSCSITMF"],
 }
+PROTOCOL = ["iSCSI", "SCSI.MultipathIO"]
 NAMES = [f"{family}.{suite}" for family, suites in SUITES.items() for suite in suites]
+
+USER, SECRET = "conformance", "secret-of-initiator"
+# What libiscsi wants the target to be, by its environment: it has no other way with two URLs.
+THEIRS = {
+    "LIBISCSI_CHAP_TARGET_USERNAME": "the-target",
+    "LIBISCSI_CHAP_TARGET_PASSWORD": "secret-of-target",
+}
 
 BEGIN = re.compile(r"^ *Test: (\S+) \.\.\.", re.MULTILINE)
 
@@ -41,7 +51,7 @@ def count(output):
     return results
 
 
-def run_suite(name, *urls):
+def run_suite(name, *urls, **environment):
     if shutil.which("iscsi-test-cu") is None:
         pytest.skip("iscsi-test-cu is not installed")
     return subprocess.run(
@@ -49,8 +59,38 @@ def run_suite(name, *urls):
         capture_output=True,
         text=True,
         timeout=120,
+        env={**os.environ, **environment},
         check=False,
     )
+
+
+def export_memory(client, header_digest):
+    """iscsi-test-cu offers "None,CRC32C" whatever its URL says: it is the target who wants digests."""
+    iqn = "iqn.2026-01.test:conformance"
+    port = listen(client)
+    admit(client)
+    client.iscsi_create_target_node(
+        iqn,
+        "of conformance",
+        [{"bdev_name": memory_disk(client, 64 * MIB), "lun_id": 0}],
+        [{"pg_tag": 1, "ig_tag": 1}],
+        64,
+        disable_chap=True,
+        header_digest=header_digest,
+    )
+    return Export("127.0.0.1", port, iqn)
+
+
+def require_chap(client, target, mutual):
+    names = ("LIBISCSI_CHAP_TARGET_USERNAME", "LIBISCSI_CHAP_TARGET_PASSWORD")
+    muser, msecret = (THEIRS[name] for name in names)
+    both = {"user": USER, "secret": SECRET, "muser": muser, "msecret": msecret}
+    client.iscsi_create_auth_group(1, secrets=[both])
+    client.iscsi_target_node_set_auth(target.iqn, require_chap=True, mutual_chap=mutual, chap_group=1)
+
+
+def with_user(url):
+    return url.replace("iscsi://", f"iscsi://{USER}%{SECRET}@")
 
 
 @pytest.mark.parametrize("kind", ["memory", "file"])
@@ -84,10 +124,55 @@ def test_reservations_on_two_paths(polluxd, record_property, name):
     judge(run_suite(name, url, url), record_property)
 
 
-@pytest.mark.parametrize("name", ["iSCSI", "SCSI.MultipathIO"])
+# libiscsi 1.19 knows one algorithm, MD5, and says "DataDigest=None" always: the other
+# algorithms and data digests are those of our own peer, in iscsi_chap_test.py and iscsi_digest_test.py.
+@pytest.mark.parametrize("name", PROTOCOL)
 @pytest.mark.parametrize("digest", ["none", "crc32c"])
-def test_the_protocol_with_and_without_header_digests(polluxd, record_property, name, digest):
+@pytest.mark.parametrize("chap", ["no-chap", "chap", "mutual-chap"])
+def test_the_protocol_with_and_without_digests_and_chap(polluxd, record_property, name, digest, chap):
     """What libiscsi has of the protocol itself, and of two sessions of one disk."""
     client = polluxd.client
-    url = export(client, memory_disk(client, 64 * MIB)).url() + f"?header_digest={digest}"
-    judge(run_suite(name, *[url] * (2 if "Multipath" in name else 1)), record_property)
+    target = export_memory(client, header_digest=digest == "crc32c")
+    url = target.url()
+    if chap != "no-chap":
+        require_chap(client, target, mutual=chap == "mutual-chap")
+        url = with_user(url)
+    urls = [url] * (2 if "Multipath" in name else 1)
+    judge(run_suite(name, *urls, **(THEIRS if chap == "mutual-chap" else {})), record_property)
+
+
+@pytest.mark.parametrize("name", PROTOCOL)
+def test_no_suite_runs_without_the_secret(polluxd, name):
+    """So that the suites above did pass because they had it."""
+    client = polluxd.client
+    target = export(client, memory_disk(client, 64 * MIB))
+    require_chap(client, target, mutual=True)
+    bare = target.url()
+    urls = [(bare, THEIRS), (with_user(bare), {**THEIRS, "LIBISCSI_CHAP_TARGET_PASSWORD": "wrong-of-target"})]
+    for url, environment in urls:
+        result = run_suite(name, *[url] * (2 if "Multipath" in name else 1), **environment)
+        assert "passed" not in count(result.stdout).values(), result.stdout
+        assert result.returncode != 0
+    assert wait_until(lambda: client.iscsi_get_connections() == [])
+
+
+@pytest.mark.parametrize("digest", ["none", "crc32c"])
+@pytest.mark.parametrize("chap", [False, True], ids=["no-chap", "chap"])
+def test_a_capture_of_the_suites_has_no_malformed_packet(polluxd, tmp_path, record_property, digest, chap):
+    client = polluxd.client
+    target = export_memory(client, header_digest=digest == "crc32c")
+    url = target.url()
+    if chap:
+        require_chap(client, target, mutual=True)
+        url = with_user(url)
+    capture = Capture(tmp_path / "capture.pcap", target.port, "iscsi")
+    judge(run_suite("iSCSI", url, **(THEIRS if chap else {})), record_property)
+    capture.end()
+
+    assert not capture.read("-Y", "_ws.malformed or _ws.expert.severity == Error")
+    opcodes = {int(one, 16) for one in re.findall(r"0x[0-9a-f]+", capture.read("-T", "fields", "-e", "iscsi.opcode"))}
+    # The suites log out in order, and read, write and abort in between.
+    assert opcodes >= {0x01, 0x02, 0x03, 0x05, 0x06, 0x21, 0x22, 0x23, 0x25, 0x26}, opcodes
+    assert ("CHAP_R=" in capture.read("-V", "-Y", "iscsi.opcode == 3")) == chap
+    verdicts = set(re.findall(r"HeaderDigest: 0x[0-9a-f]+ \((\w+) CRC32\)", capture.read("-V")))
+    assert verdicts == ({"Good"} if digest == "crc32c" else set())

@@ -1,52 +1,16 @@
 """Wireshark's dissector reads what our target says: a third reading of the specification."""
 
 import re
-import shutil
-import signal
-import subprocess
-import time
 
 import pytest
 
 import nvme_structures as structures
 import nvme_tcp_host as nvme
+from capture import Capture
 from exports import BLOCK
 from nvmf_exports import Subsystem
 
-SECONDS = 20
-
-
-class Capture:
-    """What passes a port of the loopback interface."""
-
-    def __init__(self, path, port):
-        self.path, self.port = path, port
-        command = ["tshark", "-i", "lo", "-q", "-f", f"tcp port {port}", "-w", str(path)]
-        self.log = open(f"{path}.log", "w+b")
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
-        deadline = time.monotonic() + SECONDS
-        while b"Capture started" not in self.said() and b"Capturing on" not in self.said():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.process.kill()
-                pytest.skip(f"no capture here: {self.said().decode(errors='replace')}")
-            time.sleep(0.05)
-        time.sleep(0.5)  # It says so a little before it does.
-
-    def said(self):
-        with open(self.log.name, "rb") as log:
-            return log.read()
-
-    def end(self):
-        time.sleep(0.5)
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(SECONDS)
-        self.log.close()
-
-    def read(self, *words):
-        command = ["tshark", "-r", self.path, "-d", f"tcp.port=={self.port},nvme-tcp", *words]
-        for preference in ("check_hdgst", "check_ddgst"):
-            command += ["-o", f"nvme-tcp.{preference}:TRUE"]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+PREFERENCES = ("nvme-tcp.check_hdgst:TRUE", "nvme-tcp.check_ddgst:TRUE")
 
 
 def talk(subsystem, **options):
@@ -74,11 +38,9 @@ def read_beyond(controller):
 
 @pytest.mark.parametrize("digests", [False, True], ids=["plain", "digests"])
 def test_a_capture_has_no_malformed_packet(polluxd, tmp_path, digests):
-    if not shutil.which("tshark"):
-        pytest.skip("no tshark")
     subsystem = Subsystem(polluxd.client)
     subsystem.add_memory(1)
-    capture = Capture(tmp_path / "capture.pcap", subsystem.address[1])
+    capture = Capture(tmp_path / "capture.pcap", subsystem.address[1], "nvme-tcp", PREFERENCES)
     talk(subsystem, header_digest=digests, data_digest=digests)
     capture.end()
 
