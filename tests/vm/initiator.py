@@ -1,5 +1,6 @@
 """open-iscsi in a guest: the kernel's initiator with its daemon and iscsiadm, against one target."""
 
+import dataclasses
 import re
 
 from guest import HOST
@@ -11,36 +12,68 @@ FIO = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Chap:
+    """Who we are, and with `muser` who the target must be. `algorithm`: the only one that is offered."""
+
+    user: str
+    secret: str
+    muser: str = ""
+    msecret: str = ""
+    algorithm: str = ""
+
+    def settings(self, prefix):
+        """(name, value) of iscsiadm's records, which begin with `prefix`."""
+        pairs = [("authmethod", "CHAP"), ("username", self.user), ("password", self.secret)]
+        pairs += [("username_in", self.muser), ("password_in", self.msecret)] if self.muser else []
+        if self.algorithm and not prefix.startswith("discovery"):  # Where iscsiadm lets none be chosen.
+            pairs.append(("chap_algs", self.algorithm))
+        return [(f"{prefix}.auth.{name}", value) for name, value in pairs]
+
+
 class Initiator:
     def __init__(self, guest, port, target, host=HOST):
+        self.port = port
         self._guest = guest
         self._portal = f"{host}:{port}"
         self._target = target
         self._node = f"iscsiadm -m node -T {target} -p {self._portal}"
         guest.run("modprobe -a iscsi_tcp sd_mod; pgrep -x iscsid || iscsid")
 
-    def discover(self):
+    def discover(self, chap=None):
         """What SendTargets answers: the names of the targets."""
-        found = self._guest.run(f"iscsiadm -m discovery -t sendtargets -p {self._portal}")
-        # The portals are the host's own 127.0.0.1, which is the guest itself in here.
-        self._guest.run("iscsiadm -m node -o delete")
+        found = self._guest.run(
+            f"""
+            set -e
+            record="iscsiadm -m discoverydb -t sendtargets -p {self._portal}"
+            $record -o new >/dev/null
+            trap "$record -o delete >/dev/null || :" EXIT
+            {_updates("$record", chap.settings("discovery.sendtargets") if chap else [])}
+            $record --discover
+            # The portals are the host's own 127.0.0.1, which is the guest itself in here.
+            iscsiadm -m node -o delete >/dev/null
+            """
+        )
         return [line.split()[1] for line in found.splitlines()]
 
-    def login(self, digests=False):
+    def login(self, digests=False, chap=None):
         """Logs in and returns the disk: /dev/sd*."""
-        update = f"{self._node} -o update"
+        settings = [(f"node.conn[0].iscsi.{part}Digest", "CRC32C") for part in ("Header", "Data") if digests]
+        settings += chap.settings("node.session") if chap else []
         return self._guest.run(
             f"""
             set -e
             iscsiadm -m node -o new -T {self._target} -p {self._portal} >/dev/null
-            for part in {"Header Data" if digests else ""}; do
-              {update} -n "node.conn[0].iscsi.${{part}}Digest" -v CRC32C
-            done
+            {_updates(self._node, settings)}
             {self._node} --login >/dev/null
             until_true 60 'test -b "$(iscsi_disk {self._target})"'
             iscsi_disk {self._target}
             """
         ).strip()
+
+    def forget(self):
+        """After a login that failed."""
+        self._guest.run(f"{self._node} -o delete")
 
     def logout(self):
         self._guest.run(f"{self._node} --logout && {self._node} -o delete")
@@ -49,8 +82,16 @@ class Initiator:
         """What the kernel's connection has agreed: of headers, of data."""
         return self._guest.run("cat /sys/class/iscsi_connection/*/*_digest | tr '\\n' ' '").split()
 
+    def await_state(self, state):
+        """Waits until the kernel has its only session in a state: LOGGED_IN, FAILED."""
+        self._guest.run(f"until_true 100 'grep -qx {state} /sys/class/iscsi_session/session*/state'")
+
     def sessions(self):
         return self._guest.run("iscsiadm -m session || :")
+
+
+def _updates(record, settings):
+    return "\n".join(f"{record} -o update -n '{name}' -v '{value}'" for name, value in settings)
 
 
 def make_file_system(guest, disk, kind="ext4"):
