@@ -11,7 +11,10 @@ import pollux
 from exports import MIB, export, memory_disk, wait_until
 from iscsi_peer import Peer
 from nvmf_exports import Subsystem
+from pollux.pytest_plugin import is_instrumented, polluxd_path
 
+# A sanitizer keeps what was freed for a while: up to 256 MiB of it.
+GROWTH_KIB = 8 * 1024 if not is_instrumented(polluxd_path()) else 512 * 1024
 
 
 @pytest.fixture
@@ -214,7 +217,7 @@ def test_who_does_not_read_costs_a_bounded_amount_and_is_told_what_is_lost(pollu
         flood(client, 600)
         before = resident()
         flood(client, 3000)
-        assert resident() - before < 8 * 1024
+        assert resident() - before < GROWTH_KIB
         for first, answers in zip(firsts, idle_answers):
             # Whatever was on its way comes first; every event is told or counted.
             at = first["next_id"]
