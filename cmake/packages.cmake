@@ -18,6 +18,7 @@ pollux_package(uring   liburing)
 pollux_package(isal    libisal)
 pollux_package(sqlite  sqlite3)
 pollux_package(openssl libcrypto)
+pollux_package(openssl_tls libssl libcrypto)
 pollux_package(grpc    grpc++)
 
 # Only DPDK's environment layer, linked statically: the shared one loads every driver that the machine

@@ -16,7 +16,8 @@ stands here), by gRPC (the path that is given), by the command line (`pollux NAM
 (`client.NAME(...)`). `rpc.discover` answers all of this for programs, as an OpenRPC document. An error has a code,
 a message, and as data errno, field, value and reason; what each method's codes mean stands below it. `-1` is the
 answer to a method that may not be called in this state: *startup* methods only before the initialisation
-(`--wait-for-rpc`), *runtime* methods only after it.
+(`--wait-for-rpc`), *runtime* methods only after it. `-13` is the answer to a caller who may not call the
+method: *role* names the weakest that may (see `pollux_access_grant`).
 """
 DEEPEST = 4  # Objects within objects.
 
@@ -95,7 +96,10 @@ class Writer:
             else:
                 self.say(cell(paragraph).replace("\\|", "|"), "")
         changes = "changes the configuration, " if method["x-changes-configuration"] else ""
-        self.say(f"*{changes}state: {method['x-state']}, gRPC: `{method['x-grpc']}`*")
+        self.say(
+            f"*{changes}role: {method['x-role']}, state: {method['x-state']}, "
+            f"gRPC: `{method['x-grpc']}`*"
+        )
         if method["params"]:
             self.table("Parameters:")
             for one in method["params"]:

@@ -1,7 +1,10 @@
 #include "rpc/dispatcher.h"
 
+#include <optional>
+
 #include "absl/strings/cord.h"
 #include "rpc/completer.h"
+#include "rpc/json_codec.h"
 
 namespace pollux::rpc {
 namespace {
@@ -100,8 +103,60 @@ Status Dispatcher::Complete(Message& request) const { return completer_->Complet
 Task<Result<std::unique_ptr<Message>>> Dispatcher::Call(const Method& method,
                                                         std::unique_ptr<Message> request,
                                                         Caller caller) {
+  const bool trusted = caller.identity == nullptr || caller.identity->trusted;
+  const bool looks = RoleFor(method.options) == v1::ROLE_READ_ONLY;
+  if (!trusted || (auditor_ != nullptr && !looks)) {
+    return CallAudited(method, std::move(request), std::move(caller));
+  }
   if (method.options.changes()) return CallInTurn(method, std::move(request), std::move(caller));
   return CallHandler(method, std::move(request), std::move(caller));
+}
+
+Task<Result<std::unique_ptr<Message>>> Dispatcher::CallAudited(const Method& method,
+                                                               std::unique_ptr<Message> request,
+                                                               Caller caller) {
+  const v1::Role needed = RoleFor(method.options);
+  CO_RETURN_IF_ERROR(Admit(method.name, needed, caller));
+  std::optional<Auditor::Call> call;
+  if (auditor_ != nullptr && needed != v1::ROLE_READ_ONLY) {
+    call.emplace();
+    call->who = caller.name;
+    call->method = method.name;
+    call->params = EncodeMessage(*request);
+  }
+  const bool in_turn = method.options.changes();
+  Task<Result<std::unique_ptr<Message>>> running =
+      in_turn ? CallInTurn(method, std::move(request), std::move(caller))
+              : CallHandler(method, std::move(request), std::move(caller));
+  Result<std::unique_ptr<Message>> answer = co_await running;
+  if (call.has_value()) auditor_->OnCallEnded(*call, answer.status());
+  co_return std::move(answer);
+}
+
+Status Dispatcher::Admit(const std::string& method, v1::Role needed, const Caller& caller) const {
+  if (rules_ == nullptr || caller.identity == nullptr || caller.identity->trusted) {
+    return OkStatus();
+  }
+  Status admitted = rules_->Admit(method, needed, *caller.identity);
+  if (!admitted.ok() && auditor_ != nullptr) {
+    auditor_->OnCallEnded({.who = caller.name, .method = method, .params = ""}, admitted);
+  }
+  return admitted;
+}
+
+Status Dispatcher::AdmitConnection(const Identity& caller) const {
+  if (caller.trusted) return OkStatus();
+  if (rules_ != nullptr && rules_->RoleOf(caller) != v1::ROLE_UNSPECIFIED) return OkStatus();
+  Status refused = AccessDenied(
+      absl::StrFormat("%s may not call: it is neither root nor the user that polluxd runs as, and "
+                      "no role was granted to it",
+                      caller.name));
+  NoteRefusal(caller.name, refused);
+  return refused;
+}
+
+void Dispatcher::NoteRefusal(const std::string& who, const Status& why) const {
+  if (auditor_ != nullptr) auditor_->OnCallerRefused(who, why);
 }
 
 // Changes take their turn, but the disk is awaited after it was given back: those that wait for it

@@ -15,6 +15,9 @@
 #include "core/task.h"
 #include "core/turn.h"
 #include "pollux/v1/options.pb.h"
+#include "rpc/access_rules.h"
+#include "rpc/auditor.h"
+#include "rpc/identity.h"
 
 // One definition, many faces: a method is an rpc of a .proto with the option (pollux.v1.rpc), and
 // one handler bound to its JSON-RPC name. The dispatcher knows the states, the turn for changes and
@@ -30,6 +33,8 @@ using google::protobuf::ServiceDescriptor;
 struct Caller {
   std::string name;     // "uid 0 pid 812 (unix)", "127.0.0.1:40112", "replay": for logs.
   bool replay = false;  // The store, rebuilding the configuration at start.
+  // What the door knows of it. Null: ourselves.
+  std::shared_ptr<const Identity> identity;
   // The turn that the call has. A handler that waits for the outside gives it back meanwhile, and
   // takes it again before it changes something. Null for a read, and where somebody else has it.
   Turn::Holder* turn = nullptr;
@@ -131,6 +136,17 @@ class Dispatcher {
     too_late_ = std::move(too_late);
     too_early_ = std::move(too_early);
   }
+  // Both outlive this. Null, as to begin with: everybody may call everything, nobody is told.
+  void SetAccessRules(const AccessRules* rules) { rules_ = rules; }
+  void SetAuditor(Auditor* auditor) { auditor_ = auditor; }
+  // Whether a caller may have what a method gives; told to the auditor when it may not.
+  Status Admit(const std::string& method, v1::Role needed, const Caller& caller) const;
+  // Whether anybody who is not trusted may call anything; likewise.
+  Status AdmitConnection(const Identity& caller) const;
+
+  // Somebody did not even get to call.
+  void NoteRefusal(const std::string& who, const Status& why) const;
+
   // What an answer says when the method may not be called now; OK otherwise.
   Status CheckState(const Method& method) const;
 
@@ -143,7 +159,8 @@ class Dispatcher {
 
   // Calls the handler of a completed request. A method that changes something waits for its turn,
   // and is answered when the keeper has committed. The state is checked when the handler would run,
-  // since it may have changed during the wait; a replay may be made in any state.
+  // since it may have changed during the wait; a replay may be made in any state. A caller who may
+  // not make the call gets AccessDenied before anything else.
   Task<Result<std::unique_ptr<Message>>> Call(const Method& method,
                                               std::unique_ptr<Message> request, Caller caller);
 
@@ -173,11 +190,16 @@ class Dispatcher {
   Task<Result<std::unique_ptr<Message>>> CallInTurn(const Method& method,
                                                     std::unique_ptr<Message> request,
                                                     Caller caller);
+  Task<Result<std::unique_ptr<Message>>> CallAudited(const Method& method,
+                                                     std::unique_ptr<Message> request,
+                                                     Caller caller);
 
   const std::unique_ptr<Completer> completer_;
   ChangeKeeper* const keeper_;
   std::vector<std::unique_ptr<Entry>> entries_;
   std::map<std::string, Entry*, std::less<>> by_name_;
+  const AccessRules* rules_ = nullptr;
+  Auditor* auditor_ = nullptr;
   v1::State state_ = v1::STATE_STARTUP;
   std::string too_late_, too_early_;
   Turn turn_;

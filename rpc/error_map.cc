@@ -6,6 +6,7 @@ namespace pollux::rpc {
 
 int JsonRpcCode(const Method& method, CallPhase phase, const Status& error) {
   if (IsWrongState(error)) return kWrongState;
+  if (IsAccessDenied(error)) return kAccessDenied;
   if (phase == CallPhase::kParams) {
     const int declared = method.options.decode_error();
     return declared != 0 ? declared : kInvalidParams;

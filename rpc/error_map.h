@@ -14,6 +14,7 @@ inline constexpr int kMethodNotFound = -32601;
 inline constexpr int kInvalidParams = -32602;
 inline constexpr int kInternalError = -32603;
 inline constexpr int kWrongState = -1;
+inline constexpr int kAccessDenied = -13;  // -EACCES.
 
 enum class CallPhase {
   kParams,     // The parameters do not decode, or are not complete.

@@ -31,13 +31,13 @@ struct JsonRpcConnection::Batch {
 
 JsonRpcConnection::JsonRpcConnection(Loop& loop, Dispatcher& dispatcher, TaskGroup& calls,
                                      Owner& owner, std::unique_ptr<ByteStream> stream,
-                                     std::string caller_name)
+                                     Identity caller)
     : loop_(loop),
       dispatcher_(dispatcher),
       calls_(calls),
       owner_(owner),
       stream_(std::move(stream)),
-      caller_name_(std::move(caller_name)),
+      caller_(std::make_shared<Identity>(std::move(caller))),
       buffer_(kBufferBytesFirst),
       scanner_(RequestLimits()) {}
 
@@ -205,7 +205,7 @@ void JsonRpcConnection::OnRequest(std::string_view text, const std::shared_ptr<B
 Task<void> JsonRpcConnection::RunCall(const Method* method, std::unique_ptr<Message> request,
                                       std::string id, std::shared_ptr<Batch> batch) {
   const std::shared_ptr<JsonRpcConnection> alive = shared_from_this();
-  Caller caller{.name = caller_name_, .replay = false};
+  Caller caller{.name = caller_->name, .replay = false, .identity = caller_};
   Result<std::unique_ptr<Message>> result =
       co_await dispatcher_.Call(*method, std::move(request), std::move(caller));
   --in_flight_;
@@ -224,7 +224,7 @@ Task<void> JsonRpcConnection::RunCall(const Method* method, std::unique_ptr<Mess
 void JsonRpcConnection::LogFailure(const Method& method, const Status& error) const {
   if (!LogEnabled(LogLevel::kInfo, "rpc")) return;
   const absl::string_view message = error.message();
-  owner_.log().Info("%s from %s: %s", method.name, caller_name_,
+  owner_.log().Info("%s from %s: %s", method.name, caller_->name,
                     Printable({message.data(), message.size()}));
 }
 
@@ -300,7 +300,7 @@ void JsonRpcConnection::SendGathered() {
   if (state_ == State::kClosed) return;
   if (sending_.queued()) {
     if (gathered_.size() + stream_->queued_bytes() <= kQueuedBytesMax) return;
-    owner_.log().Warning("%s does not read its answers: closed", caller_name_);
+    owner_.log().Warning("%s does not read its answers: closed", caller_->name);
     return stream_->Close();
   }
   if (!gathered_.empty()) {
@@ -327,7 +327,7 @@ void JsonRpcConnection::OnSent(bool ok) {
 
 void JsonRpcConnection::OnClosed(const Status& why) {
   if (!why.ok() && ErrnoOf(why) != ESHUTDOWN) {
-    owner_.log().Info("%s: %s", caller_name_, why.message());
+    owner_.log().Info("%s: %s", caller_->name, why.message());
   }
   Enter(State::kClosed);
   loop_.CancelDeferred(send_);

@@ -47,7 +47,7 @@ class JsonRpcConnection final : public ByteStream::Owner,
 
   // `calls` is where its calls run; it outlives them.
   JsonRpcConnection(Loop& loop, Dispatcher& dispatcher, TaskGroup& calls, Owner& owner,
-                    std::unique_ptr<ByteStream> stream, std::string caller_name);
+                    std::unique_ptr<ByteStream> stream, Identity caller);
   ~JsonRpcConnection();
 
   void Start(bool hold);
@@ -104,7 +104,7 @@ class JsonRpcConnection final : public ByteStream::Owner,
   TaskGroup& calls_;
   Owner& owner_;
   const std::unique_ptr<ByteStream> stream_;
-  const std::string caller_name_;
+  const std::shared_ptr<const Identity> caller_;
   State state_ = State::kOpen;
   bool held_ = false;
   bool receiving_paused_ = false;

@@ -14,7 +14,6 @@
 #include "core/task_group.h"
 #include "rpc/error_map.h"
 #include "rpc/json_rpc_connection.h"
-#include "rpc/unix_caller.h"
 
 namespace pollux::rpc {
 namespace {
@@ -68,23 +67,24 @@ struct JsonRpcServer::Impl final : JsonRpcConnection::Owner {
 };
 
 void JsonRpcServer::Impl::OnAccepted(Door& door, UniqueFd socket) {
-  Result<std::string> name = std::string();
+  Result<Identity> caller = Identity();
   if (door.is_unix) {
-    name = UnixCaller(socket.get());
+    caller = IdentityOfUnixPeer(socket.get());
   } else if (const auto peer = SocketAddress::PeerOf(socket.get()); peer.ok()) {
-    name = peer->ToString();
+    caller = IdentityOfLoopback(peer->ToString());
   } else {
     return;  // It is gone already.
   }
-  if (!name.ok()) return Refuse(socket.get(), name.status(), caller_log);
+  const Status admitted = caller.ok() ? dispatcher.AdmitConnection(*caller) : caller.status();
+  if (!admitted.ok()) return Refuse(socket.get(), admitted, caller_log);
 
   Result<std::unique_ptr<ByteStream>> stream =
       MakeByteStream(StreamKind::kEpoll, loop, std::move(socket));
   if (!stream.ok()) {
-    return caller_log.Warning("no connection for %s: %s", *name, stream.status().message());
+    return caller_log.Warning("no connection for %s: %s", caller->name, stream.status().message());
   }
   auto connection = std::make_shared<JsonRpcConnection>(loop, dispatcher, calls, *this,
-                                                        *std::move(stream), *std::move(name));
+                                                        *std::move(stream), *std::move(caller));
   guests[connection.get()] = {connection, &door};
   if (++door.connections == kConnectionsMax) door.listener->Pause();
   connection->Start(/*hold=*/paused);
@@ -138,6 +138,12 @@ Result<SocketAddress> JsonRpcServer::ListenTcp(const SocketAddress& address) {
   const SocketAddress bound = door->listener->address();
   impl_->doors.push_back(std::move(door));
   return bound;
+}
+
+void JsonRpcServer::OpenToOthers(bool open) {
+  for (auto& door : impl_->doors) {
+    if (door->is_unix) door->listener->OpenToOthers(open);
+  }
 }
 
 void JsonRpcServer::Pause() {

@@ -26,8 +26,8 @@ class JsonRpcServer {
   JsonRpcServer(Loop& loop, Dispatcher& dispatcher);
   ~JsonRpcServer();  // After Stop().
 
-  // Mode 0600; the peer's credentials must be our user's or root's. On all paths or on none: nobody
-  // is served on one as long as another can be refused.
+  // Mode 0600; who calls must be root, our user, or have a role by the dispatcher's rules. On all
+  // paths or on none: nobody is served on one as long as another can be refused.
   Status ListenUnix(const std::vector<std::string>& paths);
   // The same in two steps, for who has other sockets to get in between: makes the paths ours, and
   // who connects is refused;
@@ -36,6 +36,10 @@ class JsonRpcServer {
   Status ListenBound();
   // Loopback addresses only. Port 0: the kernel chooses.
   Result<SocketAddress> ListenTcp(const SocketAddress& address);
+
+  // Whether users other than ours and root can connect to Unix sockets at all (mode 0666), so that
+  // their roles count.
+  void OpenToOthers(bool open);
 
   // Until Resume, connections are taken and requests are left unread: during initialisation.
   void Pause();

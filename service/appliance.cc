@@ -80,7 +80,12 @@ Appliance::~Appliance() = default;
 
 Task<Status> Appliance::Start() {
   CO_RETURN_IF_ERROR(OpenState());
+  if (options_.audit_log.has_value()) {
+    ASSIGN_OR_CO_RETURN(audit_log_, AuditLog::Open(*options_.audit_log));
+  }
   dispatcher_ = std::make_unique<rpc::Dispatcher>(configuration_.get());
+  dispatcher_->SetAccessRules(&access_);
+  dispatcher_->SetAuditor(audit_log_.get());
   handlers_ = std::make_unique<Handlers>(*this);
   handlers_->BindAll(*dispatcher_);
   handlers_->DescribeKinds(*configuration_);
@@ -176,10 +181,18 @@ Status Appliance::BindForGrpc() {
   }
   for (const std::string& text : options_.grpc_tcp) {
     ASSIGN_OR_RETURN(const SocketAddress asked, SocketAddress::ParseHostPort(text));
-    ASSIGN_OR_RETURN(const SocketAddress address, grpc_server_->ListenTcp(asked));
-    LogNotice("rpc", "gRPC on %s", address.ToString());
+    const bool tls = options_.grpc_tls.has_value();
+    ASSIGN_OR_RETURN(
+        const SocketAddress address,
+        tls ? grpc_server_->ListenTls(asked, *options_.grpc_tls) : grpc_server_->ListenTcp(asked));
+    LogNotice("rpc", "gRPC%s on %s", tls ? " with TLS" : "", address.ToString());
   }
   return OkStatus();
+}
+
+void Appliance::OpenRpcToGroups() {
+  rpc_server_->OpenToOthers(access_.has_groups());
+  if (grpc_server_ != nullptr) grpc_server_->OpenToOthers(access_.has_groups());
 }
 
 void Appliance::PauseRpc() {
@@ -421,6 +434,9 @@ std::vector<std::string> Appliance::Complaints() const {
     complaints.push_back(absl::StrFormat("the configuration could not be saved: %s",
                                          configuration_->health().message()));
   }
+  if (audit_log_ != nullptr && !audit_log_->complaint().empty()) {
+    complaints.push_back(audit_log_->complaint());
+  }
   for (const PendingCalls& pending : configuration_->pending()) {
     complaints.push_back(absl::StrFormat("%s '%s' is pending: %s", pending.id.kind, pending.id.name,
                                          pending.why.message()));
@@ -500,6 +516,7 @@ Task<void> Appliance::Stop() {
   grpc_server_.reset();
   rpc_server_.reset();
   dispatcher_.reset();
+  audit_log_.reset();
   configuration_.reset();
   if (store_loop_ != nullptr) store_loop_->StopThread();
   LogNotice("service", "stopped");

@@ -20,6 +20,8 @@
 #include "rpc/dispatcher.h"
 #include "rpc/grpc/grpc_server.h"
 #include "rpc/json_rpc_server.h"
+#include "service/access_control.h"
+#include "service/audit_log.h"
 #include "service/bdev_options.h"
 #include "service/configuration.h"
 #include "service/event_stream.h"
@@ -62,6 +64,9 @@ class Appliance {
   const DaemonOptions& options() const { return options_; }
   Configuration& configuration() { return *configuration_; }
   rpc::Dispatcher& dispatcher() { return *dispatcher_; }
+  AccessControl& access() { return access_; }
+  // Grants of groups were made or revoked: Unix sockets open or close to other users.
+  void OpenRpcToGroups();
   Memory& memory() { return *memory_; }
   Reactors& reactors() { return *reactors_; }
   Accel& accel() { return *accel_; }
@@ -127,6 +132,8 @@ class Appliance {
   EventStream event_stream_{*this};
   std::unique_ptr<Loop> store_loop_;
   std::unique_ptr<Configuration> configuration_;
+  std::unique_ptr<AuditLog> audit_log_;  // Null with --audit-log off.
+  AccessControl access_;
   std::unique_ptr<rpc::Dispatcher> dispatcher_;
   std::unique_ptr<rpc::JsonRpcServer> rpc_server_;
   std::unique_ptr<rpc::GrpcServer> grpc_server_;  // Null with --grpc off.

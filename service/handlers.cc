@@ -1,6 +1,7 @@
 #include "service/handlers.h"
 
 #include "service/accel_handlers.h"
+#include "service/access_handlers.h"
 #include "service/appliance.h"
 #include "service/bdev_handlers.h"
 #include "service/bdev_qos_handlers.h"
@@ -26,6 +27,7 @@ namespace pollux::service {
 struct Handlers::All final : NvmeControllers::Observer {
   explicit All(Appliance& appliance)
       : framework(appliance),
+        access(appliance),
         thread(appliance),
         notify(appliance),
         accel(appliance),
@@ -50,6 +52,7 @@ struct Handlers::All final : NvmeControllers::Observer {
   }
 
   FrameworkHandlers framework;
+  AccessHandlers access;
   ThreadHandlers thread;
   LogHandlers log;
   NotifyHandlers notify;
@@ -75,6 +78,7 @@ Handlers::~Handlers() = default;
 
 void Handlers::BindAll(rpc::Dispatcher& dispatcher) {
   all_->framework.Bind(dispatcher);
+  all_->access.Bind(dispatcher);
   all_->thread.Bind(dispatcher);
   all_->log.Bind(dispatcher);
   all_->notify.Bind(dispatcher);

@@ -41,16 +41,36 @@ Status AddGrpcAddress(std::string_view option, const std::string& text, DaemonOp
     off = true;
   } else if (text.starts_with(kUnix) && text.size() > kUnix.size()) {
     options.grpc_sockets.push_back(text.substr(kUnix.size()));
-  } else if (const auto address = SocketAddress::ParseHostPort(text);
-             address.ok() && address->IsLoopback()) {
+  } else if (SocketAddress::ParseHostPort(text).ok()) {
     options.grpc_tcp.push_back(text);
   } else {
     return InvalidField(option, text,
-                        "must be unix:PATH, a loopback address and a port, such as "
-                        "127.0.0.1:50051, or off: nothing tells who calls from elsewhere");
+                        "must be unix:PATH, an address and a port, such as 127.0.0.1:50051, or "
+                        "off");
   }
   if (off && options.grpc_sockets.size() + options.grpc_tcp.size() > 0) {
     return InvalidField(option, text, "off excludes addresses");
+  }
+  return OkStatus();
+}
+
+// What is served to other machines knows who calls.
+Status CheckGrpc(const DaemonOptions& options) {
+  if (const auto& tls = options.grpc_tls; tls.has_value()) {
+    if (tls->certificate.empty() || tls->key.empty() || tls->client_ca.empty()) {
+      return InvalidArgument("--grpc-tls-cert, --grpc-tls-key and --grpc-tls-ca go together");
+    }
+    if (options.grpc_tcp.empty()) {
+      return InvalidArgument("--grpc-tls-cert needs a --grpc ADDR:PORT to serve");
+    }
+    return OkStatus();
+  }
+  for (const std::string& text : options.grpc_tcp) {
+    const Result<SocketAddress> address = SocketAddress::ParseHostPort(text);
+    if (address.ok() && address->IsLoopback()) continue;
+    return InvalidField("--grpc", text,
+                        "must be a loopback address: nothing tells who calls from elsewhere, "
+                        "unless there are certificates (--grpc-tls-cert, -key, -ca)");
   }
   return OkStatus();
 }
@@ -123,6 +143,7 @@ Result<DaemonOptions> ParseDaemonOptions(const std::vector<std::string>& argumen
   bool no_state = false;
   bool no_grpc = false;
   std::optional<std::string> cores;
+  std::optional<std::string> audit_log;
 
   for (size_t i = 0; i < arguments.size(); ++i) {
     std::string name = arguments[i];
@@ -192,6 +213,15 @@ Result<DaemonOptions> ParseDaemonOptions(const std::vector<std::string>& argumen
     } else if (name == "--grpc") {
       ASSIGN_OR_RETURN(const std::string text, value());
       RETURN_IF_ERROR(AddGrpcAddress(name, text, options, no_grpc));
+    } else if (name == "--grpc-tls-cert" || name == "--grpc-tls-key" || name == "--grpc-tls-ca") {
+      if (!options.grpc_tls.has_value()) options.grpc_tls.emplace();
+      TlsFiles& tls = *options.grpc_tls;
+      std::string& file = name.ends_with("cert")  ? tls.certificate
+                          : name.ends_with("key") ? tls.key
+                                                  : tls.client_ca;
+      ASSIGN_OR_RETURN(file, value());
+    } else if (name == "--audit-log") {
+      ASSIGN_OR_RETURN(audit_log, value());
     } else if (name == "--http") {
       ASSIGN_OR_RETURN(const std::string text, value());
       if (text != "off") {
@@ -228,6 +258,12 @@ Result<DaemonOptions> ParseDaemonOptions(const std::vector<std::string>& argumen
     return InvalidArgument("--state-dir and --no-state exclude each other");
   }
   if (!no_state && !options.state_dir.has_value()) options.state_dir = DefaultStateDirectory();
+  RETURN_IF_ERROR(CheckGrpc(options));
+  if (!audit_log.has_value() && options.state_dir.has_value()) {
+    options.audit_log = *options.state_dir + "/audit.log";
+  } else if (audit_log.has_value() && *audit_log != "off") {
+    options.audit_log = audit_log;
+  }
   if (options.rpc_sockets.empty()) options.rpc_sockets.push_back(DefaultRpcSocket());
   if (!no_grpc && options.grpc_sockets.empty() && options.grpc_tcp.empty()) {
     const std::string path = DefaultGrpcSocket(options.rpc_sockets.front());
@@ -258,8 +294,14 @@ std::string DaemonHelp() {
       "  --poll                   reactors never sleep\n"
       "  --idle-after-us N        a reactor sleeps after N microseconds in vain (default: 200)\n"
       "  --grpc ADDR:PORT | unix:PATH | off\n"
-      "                           gRPC; loopback addresses only; may be repeated\n"
-      "                           (default: the first -r with .grpc at its end)\n"
+      "                           gRPC; loopback addresses only, unless there is TLS; may be\n"
+      "                           repeated (default: the first -r with .grpc at its end)\n"
+      "  --grpc-tls-cert FILE     gRPC by TCP is TLS: the certificate (PEM, with its chain),\n"
+      "  --grpc-tls-key FILE      its key,\n"
+      "  --grpc-tls-ca FILE       and who signs the certificates that clients must show; they "
+      "have\n"
+      "                           the roles that pollux_access_grant gave to their subjects\n"
+      "  --audit-log FILE | off   who changed what (default: audit.log in the state directory)\n"
       "  --http ADDR:PORT | off   not in this version: only 'off' is accepted\n"
       "  --log-level LEVEL        ERROR, WARNING, NOTICE, INFO or DEBUG (default: NOTICE)\n"
       "  --version, --help\n",

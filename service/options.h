@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "core/memory/memory.h"
 #include "core/status.h"
+#include "core/tls/tls_context.h"
 
 namespace pollux::service {
 
@@ -18,7 +19,12 @@ struct DaemonOptions {
   bool spdk_compat = false;              // Adds /var/tmp/spdk.sock.
   // --grpc unix:PATH, repeatable; default: beside the first of rpc_sockets, where that fits.
   std::vector<std::string> grpc_sockets;
-  std::vector<std::string> grpc_tcp;       // --grpc ADDR:PORT, repeatable, loopback only.
+  // --grpc ADDR:PORT, repeatable. Loopback only, without grpc_tls.
+  std::vector<std::string> grpc_tcp;
+  // --grpc-tls-cert, --grpc-tls-key, --grpc-tls-ca: all or none. With them gRPC by TCP is TLS.
+  std::optional<TlsFiles> grpc_tls;
+  // --audit-log FILE; default: audit.log in the state directory. Absent: none is kept.
+  std::optional<std::string> audit_log;
   std::optional<std::string> config_file;  // -c
   bool wait_for_rpc = false;
   std::optional<std::string> state_dir;  // Absent: --no-state.

@@ -10,6 +10,7 @@
 
 #include <cstring>
 
+#include "core/check.h"
 #include "core/log.h"
 
 namespace pollux {
@@ -130,6 +131,12 @@ Listener::~Listener() {
   // Both go while the lock is held, or they could be a successor's.
   if (bound_) unlink(path_.c_str());
   unlink((path_ + ".lock").c_str());
+}
+
+void Listener::OpenToOthers(bool open) {
+  CHECK(!path_.empty(), "a TCP socket has no mode");
+  if (chmod(path_.c_str(), open ? 0666 : 0600) == 0) return;
+  LogError("net", "the mode of %s cannot be changed: %s", path_, strerror(errno));
 }
 
 void Listener::Pause() {

@@ -41,6 +41,8 @@ class Listener final : public FdHandler {
 
   // With the port that the kernel chose where 0 was asked for.
   const SocketAddress& address() const { return address_; }
+  // Of a Unix socket: whether every user can connect (mode 0666), or ours and root alone (0600).
+  void OpenToOthers(bool open);
   // Stops and resumes taking connections; they wait in the backlog meanwhile.
   void Pause();
   void Resume();

@@ -46,13 +46,19 @@ class GrpcClient(Methods):
     `address` is the path of a Unix socket, "127.0.0.1:50051", or (host, port). `timeout` is the
     deadline of each call, in seconds, which the server knows; None: there is none. It connects with
     the first call, and again by itself when the connection was lost. Threads may share it.
+
+    `credentials` are for a polluxd with certificates (--grpc-tls-cert): what
+    grpc.ssl_channel_credentials() makes of the CA, our key and our certificate.
     """
 
-    def __init__(self, address=None, timeout=60.0, catalog=None):
+    def __init__(self, address=None, timeout=60.0, catalog=None, credentials=None):
         super().__init__(catalog)
         self.timeout = timeout
-        self.channel = grpc.insecure_channel(
-            target(default_grpc_address() if address is None else address), _OPTIONS
+        where = target(default_grpc_address() if address is None else address)
+        self.channel = (
+            grpc.insecure_channel(where, _OPTIONS)
+            if credentials is None
+            else grpc.secure_channel(where, credentials, _OPTIONS)
         )
         self._codec = Codec(self.catalog)
         self._calls = {}

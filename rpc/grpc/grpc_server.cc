@@ -10,6 +10,7 @@
 
 #include "core/check.h"
 #include "core/event.h"
+#include "core/log.h"
 #include "core/log_limiter.h"
 #include "core/net/listener.h"
 #include "core/task_group.h"
@@ -18,8 +19,9 @@
 #include "rpc/grpc/message_rules.h"
 #include "rpc/grpc/reflection.h"
 #include "rpc/grpc/status.h"
+#include "rpc/grpc/tls_door.h"
 #include "rpc/grpc/transport.h"
-#include "rpc/unix_caller.h"
+#include "rpc/identity.h"
 
 namespace pollux::rpc {
 namespace {
@@ -48,7 +50,7 @@ std::vector<std::string> InOrder(const std::set<std::string>& names) {
 
 }  // namespace
 
-struct GrpcServer::Impl final : GrpcTransport::Owner {
+struct GrpcServer::Impl final : GrpcTransport::Owner, TlsDoor::Owner {
   // A listener and its connections.
   struct Door final : Listener::Owner {
     Door(Impl& owner, bool unix_socket) : impl(owner), is_unix(unix_socket) {}
@@ -61,11 +63,15 @@ struct GrpcServer::Impl final : GrpcTransport::Owner {
   // A connection that gRPC has. A second descriptor of the socket tells when it is over, which gRPC
   // tells nobody.
   struct Guest final : FdHandler {
-    Guest(Door& through, std::string caller_name, UniqueFd second)
-        : door(through), name(std::move(caller_name)), socket(std::move(second)) {}
-    void OnReady(uint32_t) override { door.impl.OnClosed(*this); }
-    Door& door;
-    const std::string name;
+    Guest(Impl& owner, Door* through, Identity who, UniqueFd second)
+        : impl(owner),
+          door(through),
+          caller(std::make_shared<Identity>(std::move(who))),
+          socket(std::move(second)) {}
+    void OnReady(uint32_t) override { impl.OnClosed(*this); }
+    Impl& impl;
+    Door* const door;  // Null: it came through one with TLS, which counts by itself.
+    const std::shared_ptr<const Identity> caller;
     const UniqueFd socket;
     int number = -1;  // gRPC's descriptor.
   };
@@ -74,14 +80,19 @@ struct GrpcServer::Impl final : GrpcTransport::Owner {
   ~Impl() { CHECK(guests.empty(), "a server died without Stop()"); }
 
   void OnAccepted(Door& door, UniqueFd socket);
+  void OnArrived(UniqueFd socket, Identity caller) override;
+  void OnTurnedAway(const std::string& who, const Status& why) override;
+  // False: no descriptor is left.
+  bool Receive(Door* door, UniqueFd socket, Identity caller);
   void OnClosed(Guest& guest);
   void OnCall(std::shared_ptr<GrpcStream> stream) override;
   void OnGone() override;
-  Task<void> ServeStream(GrpcStreamMethod* method, std::shared_ptr<GrpcStream> stream);
-  Task<void> Serve(const Method* method, std::shared_ptr<GrpcStream> stream);
+  Task<void> ServeStream(GrpcStreamMethod* method, std::shared_ptr<GrpcStream> stream,
+                         Caller caller);
+  Task<void> Serve(const Method* method, std::shared_ptr<GrpcStream> stream, Caller caller);
   Result<std::unique_ptr<Message>> Decode(const Method& method, const std::string& bytes) const;
   void Fail(GrpcStream& stream, const Method& method, CallPhase phase, const Status& error);
-  std::string CallerOf(const GrpcStream& stream) const;
+  Caller CallerOf(const GrpcStream& stream) const;
 
   Loop& loop;
   Dispatcher& dispatcher;
@@ -92,6 +103,7 @@ struct GrpcServer::Impl final : GrpcTransport::Owner {
   TaskGroup calls;
   LogLimiter caller_log{loop, "rpc", "gRPC callers"};
   std::vector<std::unique_ptr<Door>> doors;
+  std::vector<std::unique_ptr<TlsDoor>> tls_doors;
   std::map<int, std::unique_ptr<Guest>> guests;  // By their own descriptor.
   std::map<int, Guest*> by_number;
   bool paused = false;
@@ -120,53 +132,81 @@ GrpcServer::Impl::Impl(Loop& control, Dispatcher& all,
 // --- Connections.
 
 void GrpcServer::Impl::OnAccepted(Door& door, UniqueFd socket) {
-  Result<std::string> name = std::string();
+  Result<Identity> caller = Identity();
   if (door.is_unix) {
-    name = UnixCaller(socket.get());
+    caller = IdentityOfUnixPeer(socket.get());
   } else if (const auto peer = SocketAddress::PeerOf(socket.get()); peer.ok()) {
-    name = peer->ToString();
+    caller = IdentityOfLoopback(peer->ToString());
   } else {
     return;  // It is gone already.
   }
-  if (!name.ok()) return caller_log.Warning("a caller was refused: %s", name.status().message());
+  const Status admitted = caller.ok() ? dispatcher.AdmitConnection(*caller) : caller.status();
+  if (!admitted.ok()) return caller_log.Warning("a caller was refused: %s", admitted.message());
+  if (!Receive(&door, std::move(socket), *std::move(caller))) return;
+  if (++door.connections == kConnectionsMax) door.listener->Pause();
+}
 
-  auto guest = std::make_unique<Guest>(door, *std::move(name),
+// Whether it has a role is asked for each call, whose answer can say why not.
+void GrpcServer::Impl::OnArrived(UniqueFd socket, Identity caller) {
+  if (!stopping) Receive(nullptr, std::move(socket), std::move(caller));
+}
+
+void GrpcServer::Impl::OnTurnedAway(const std::string& who, const Status& why) {
+  if (who.empty()) return LogError("rpc", "TLS goes on with the old files: %s", why.message());
+  dispatcher.NoteRefusal(who, why);
+  caller_log.Warning("%s was refused: %s", who, why.message());
+}
+
+bool GrpcServer::Impl::Receive(Door* door, UniqueFd socket, Identity caller) {
+  auto guest = std::make_unique<Guest>(*this, door, std::move(caller),
                                        UniqueFd(fcntl(socket.get(), F_DUPFD_CLOEXEC, 0)));
   const int fd = guest->socket.get();
   const Status watched =
       fd < 0 ? ErrorOfErrno(errno, "no descriptor is left") : loop.Watch(fd, EPOLLRDHUP, *guest);
   if (!watched.ok()) {
-    return caller_log.Warning("no connection for %s: %s", guest->name, watched.message());
+    caller_log.Warning("no connection for %s: %s", guest->caller->name, watched.message());
+    return false;
   }
   guest->number = socket.get();
   by_number[guest->number] = guest.get();
   guests[fd] = std::move(guest);
-  if (++door.connections == kConnectionsMax) door.listener->Pause();
   transport.Serve(std::move(socket));
+  return true;
 }
 
 void GrpcServer::Impl::OnClosed(Guest& guest) {
   loop.Unwatch(guest.socket.get(), guest);
-  Door& door = guest.door;
-  if (door.connections-- == kConnectionsMax && door.listener != nullptr) door.listener->Resume();
+  if (Door* const door = guest.door; door != nullptr) {
+    if (door->connections-- == kConnectionsMax && door->listener != nullptr) {
+      door->listener->Resume();
+    }
+  }
   const auto numbered = by_number.find(guest.number);
   if (numbered != by_number.end() && numbered->second == &guest) by_number.erase(numbered);
   guests.erase(guest.socket.get());
 }
 
-std::string GrpcServer::Impl::CallerOf(const GrpcStream& stream) const {
-  const auto found = by_number.find(stream.connection());
-  return found == by_number.end() ? "a caller who is gone (gRPC)" : found->second->name + " (gRPC)";
+// Who is gone already may do what a stranger may: nothing.
+Caller GrpcServer::Impl::CallerOf(const GrpcStream& stream) const {
+  static const auto kStranger = std::make_shared<const Identity>();
+  Caller caller{.name = "a caller who is gone (gRPC)", .identity = kStranger};
+  if (const auto found = by_number.find(stream.connection()); found != by_number.end()) {
+    caller.name = found->second->caller->name + " (gRPC)";
+    caller.identity = found->second->caller;
+  }
+  caller.gone = &stream.gone_flag();
+  return caller;
 }
 
 // --- Calls.
 
 void GrpcServer::Impl::OnCall(std::shared_ptr<GrpcStream> stream) {
   const std::string& path = stream->path();
+  Caller caller = CallerOf(*stream);  // Now: its connection's number may be another's later.
   if (const auto found = methods.find(path); found != methods.end()) {
-    calls.Spawn(Serve(found->second, std::move(stream)));
+    calls.Spawn(Serve(found->second, std::move(stream), std::move(caller)));
   } else if (const auto streaming = streams.find(path); streaming != streams.end()) {
-    calls.Spawn(ServeStream(streaming->second, std::move(stream)));
+    calls.Spawn(ServeStream(streaming->second, std::move(stream), std::move(caller)));
   } else if (path == PathOf(kHealth, "Check")) {
     calls.Spawn(health.Check(std::move(stream)));
   } else if (path == PathOf(kHealth, "Watch")) {
@@ -185,16 +225,21 @@ void GrpcServer::Impl::OnGone() {
 }
 
 Task<void> GrpcServer::Impl::ServeStream(GrpcStreamMethod* method,
-                                         std::shared_ptr<GrpcStream> stream) {
+                                         std::shared_ptr<GrpcStream> stream, Caller caller) {
   while (paused) co_await resumed;
   if (stopping) {
     stream->Finish({.code = GrpcCode::kUnavailable, .message = "the server is stopping"});
     co_return;
   }
+  const std::string name = method->service() + "." + method->method();
+  if (const Status admitted = dispatcher.Admit(name, v1::ROLE_READ_ONLY, caller); !admitted.ok()) {
+    co_return stream->Finish(ToGrpcStatus(admitted, kAccessDenied));
+  }
   co_await method->Serve(std::move(stream));
 }
 
-Task<void> GrpcServer::Impl::Serve(const Method* method, std::shared_ptr<GrpcStream> stream) {
+Task<void> GrpcServer::Impl::Serve(const Method* method, std::shared_ptr<GrpcStream> stream,
+                                   Caller caller) {
   while (paused) co_await resumed;
   if (stopping) {
     stream->Finish({.code = GrpcCode::kUnavailable, .message = "the server is stopping"});
@@ -213,7 +258,6 @@ Task<void> GrpcServer::Impl::Serve(const Method* method, std::shared_ptr<GrpcStr
   if (bytes.has_value()) request = Decode(*method, *bytes);
   if (!request.ok()) co_return Fail(*stream, *method, CallPhase::kParams, request.status());
 
-  Caller caller{.name = CallerOf(*stream), .replay = false, .gone = &stream->gone_flag()};
   const Result<std::unique_ptr<Message>> answer =
       co_await dispatcher.Call(*method, *std::move(request), std::move(caller));
   if (!answer.ok()) co_return Fail(*stream, *method, CallPhase::kOperation, answer.status());
@@ -245,7 +289,7 @@ void GrpcServer::Impl::Fail(GrpcStream& stream, const Method& method, CallPhase 
                             const Status& error) {
   if (phase == CallPhase::kOperation && LogEnabled(LogLevel::kInfo, "rpc")) {
     const absl::string_view message = error.message();
-    caller_log.Info("%s from %s: %s", method.name, CallerOf(stream),
+    caller_log.Info("%s from %s: %s", method.name, CallerOf(stream).name,
                     Printable({message.data(), message.size()}));
   }
   stream.Finish(ToGrpcStatus(error, JsonRpcCode(method, phase, error)));
@@ -277,6 +321,20 @@ Result<SocketAddress> GrpcServer::ListenTcp(const SocketAddress& address) {
   return bound;
 }
 
+Result<SocketAddress> GrpcServer::ListenTls(const SocketAddress& address, const TlsFiles& files) {
+  ASSIGN_OR_RETURN(std::unique_ptr<TlsDoor> door,
+                   TlsDoor::Open(impl_->loop, address, files, *impl_));
+  const SocketAddress bound = door->address();
+  impl_->tls_doors.push_back(std::move(door));
+  return bound;
+}
+
+void GrpcServer::OpenToOthers(bool open) {
+  for (const auto& door : impl_->doors) {
+    if (door->is_unix) door->listener->OpenToOthers(open);
+  }
+}
+
 Status GrpcServer::Listen() {
   for (const auto& door : impl_->doors) {
     if (!door->listener->listening()) RETURN_IF_ERROR(door->listener->Listen());
@@ -297,12 +355,14 @@ Task<void> GrpcServer::Stop(uint64_t drain_ns) {
   for (auto& door : impl_->doors) door->listener.reset();
   impl_->stopping = true;
   impl_->health.End();
+  for (const auto& door : impl_->tls_doors) co_await door->StopListening();
   for (const auto& [path, method] : impl_->streams) method->End();
   Resume();
   co_await impl_->transport.Stop(drain_ns);
   co_await impl_->calls.Drained();
   while (!impl_->guests.empty()) impl_->OnClosed(*impl_->guests.begin()->second);
   impl_->doors.clear();
+  impl_->tls_doors.clear();
 }
 
 }  // namespace pollux::rpc

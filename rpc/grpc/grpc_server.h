@@ -6,6 +6,7 @@
 #include "core/loop.h"
 #include "core/net/address.h"
 #include "core/status.h"
+#include "core/tls/tls_context.h"
 #include "rpc/dispatcher.h"
 #include "rpc/grpc/stream.h"
 
@@ -24,11 +25,16 @@ class GrpcServer {
   GrpcServer(Loop& loop, Dispatcher& dispatcher, std::vector<GrpcStreamMethod*> streams = {});
   ~GrpcServer();  // After Stop().
 
-  // Makes the path ours; who connects is refused until Listen(). Mode 0600; the peer's credentials
-  // must be our user's or root's.
+  // Makes the path ours; who connects is refused until Listen(). Mode 0600; who calls must be root,
+  // our user, or have a role by the dispatcher's rules.
   Status BindUnix(const std::string& path);
   // Loopback addresses only: nothing tells who calls. Port 0: the kernel chooses.
   Result<SocketAddress> ListenTcp(const SocketAddress& address);
+  // Any address; callers prove who they are by a certificate, and have the role that the
+  // dispatcher's rules give its subject. Listens at once.
+  Result<SocketAddress> ListenTls(const SocketAddress& address, const TlsFiles& files);
+  // Whether users other than ours and root can connect to Unix sockets at all.
+  void OpenToOthers(bool open);
   // Takes connections on what was bound.
   Status Listen();
 

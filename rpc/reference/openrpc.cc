@@ -5,6 +5,8 @@
 #include <map>
 #include <set>
 
+#include "rpc/access_rules.h"
+#include "rpc/error_map.h"
 #include "rpc/json_codec.h"
 #include "rpc/json_writer.h"
 
@@ -102,6 +104,8 @@ class OpenRpcWriter {
             .Json("errors", Errors(options))
             .Flag("x-changes-configuration", options.changes())
             .Text("x-state", StateName(options.state()))
+            .Text("x-role",
+                  JsonValueOf(*v1::Role_descriptor()->FindValueByNumber(RoleFor(options))))
             .Text("x-grpc", grpc)
             .End());
   }
@@ -187,6 +191,7 @@ class OpenRpcWriter {
       constexpr char kAnyErrno[] = "The operation failed: the code is the negative errno";
       add(told.contains(-EINVAL) ? -EIO : -EINVAL, kAnyErrno);
     }
+    add(kAccessDenied, "The caller may not call the method");
     if (options.state() != v1::STATE_ANY) add(-1, "The method may not be called in this state");
     return JsonArray(errors);
   }

@@ -28,7 +28,8 @@ PACKAGES = {
     "googletest": r"gtest/|gmock/",
     "benchmark": r"benchmark/",
     "rbd": r"rbd/|rados/",
-    "openssl": r"openssl/",
+    "openssl_tls": r"openssl/(ssl|err|x509v3)\.h$",
+    "openssl": r"openssl/(?!ssl|err|x509v3)",
     "isal": r"isa-l",
 }
 

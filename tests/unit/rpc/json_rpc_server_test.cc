@@ -441,7 +441,7 @@ TEST_F(JsonRpcServerTest, AnotherUserIsRefusedByCredentials) {
   close(answer[0]);
   ASSERT_EQ(waitpid(child, nullptr, 0), child);
   ASSERT_GT(length, 0);
-  EXPECT_EQ(CodeOf(std::string(text, static_cast<size_t>(length))), -EPERM);
+  EXPECT_EQ(CodeOf(std::string(text, static_cast<size_t>(length))), -EACCES);
 }
 
 TEST_F(JsonRpcServerTest, RequestsWaitWhileItIsPaused) {

@@ -74,12 +74,25 @@ TEST(ParseDaemonOptions, GrpcIsBesideTheFirstSocketUnlessToldOtherwise) {
 }
 
 TEST(ParseDaemonOptions, GrpcIsForThisMachineAlone) {
-  for (const char* address :
-       {"0.0.0.0:1", "192.0.2.1:1", "[::]:1", "127.0.0.1", "unix:", "on", ""}) {
-    EXPECT_THAT(ErrorOf({"--grpc", address}), testing::HasSubstr("must be unix:PATH, a loopback"));
+  for (const char* address : {"127.0.0.1", "unix:", "on", ""}) {
+    EXPECT_THAT(ErrorOf({"--grpc", address}), testing::HasSubstr("must be unix:PATH, an address"));
+  }
+  for (const char* address : {"0.0.0.0:1", "192.0.2.1:1", "[::]:1"}) {
+    EXPECT_THAT(ErrorOf({"--grpc", address}), testing::HasSubstr("must be a loopback address"));
+    EXPECT_EQ(ErrorOf({"--grpc", address, "--grpc-tls-cert", "a", "--grpc-tls-key", "b",
+                       "--grpc-tls-ca", "c"}),
+              "");
   }
   EXPECT_THAT(ErrorOf({"--grpc", "off", "--grpc", "unix:/b"}), testing::HasSubstr("excludes"));
   EXPECT_THAT(ErrorOf({"--grpc", "unix:/b", "--grpc", "off"}), testing::HasSubstr("excludes"));
+}
+
+TEST(ParseDaemonOptions, TlsNeedsAllItsFilesAndAnAddress) {
+  for (const char* some : {"--grpc-tls-cert", "--grpc-tls-key", "--grpc-tls-ca"}) {
+    EXPECT_THAT(ErrorOf({"--grpc", "127.0.0.1:1", some, "x"}), testing::HasSubstr("go together"));
+  }
+  const std::vector<std::string> files{"--grpc-tls-cert=a", "--grpc-tls-key=b", "--grpc-tls-ca=c"};
+  EXPECT_THAT(ErrorOf(files), testing::HasSubstr("needs a --grpc"));
 }
 
 TEST(ParseDaemonOptions, RefusesFacesThatAreNotServedYet) {
