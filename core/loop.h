@@ -130,6 +130,10 @@ class Loop {
   // Statistics have one writer, the loop.
   uint64_t busy_ns() const { return busy_ns_.load(std::memory_order_relaxed); }
   uint64_t idle_ns() const { return idle_ns_.load(std::memory_order_relaxed); }
+  // Changes with every turn, and when a sleep ends.
+  uint64_t progress_ns() const { return busy_ns() + idle_ns(); }
+  // It waits for something to do.
+  bool sleeping() const { return blocking_.load(std::memory_order_relaxed); }
   uint64_t blocked_count() const { return blocked_count_.load(std::memory_order_relaxed); }
   bool must_poll() const { return must_poll_.load(std::memory_order_relaxed); }
   int thread_id() const { return thread_id_.load(std::memory_order_relaxed); }

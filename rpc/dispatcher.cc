@@ -103,18 +103,6 @@ Status Dispatcher::Complete(Message& request) const { return completer_->Complet
 Task<Result<std::unique_ptr<Message>>> Dispatcher::Call(const Method& method,
                                                         std::unique_ptr<Message> request,
                                                         Caller caller) {
-  const bool trusted = caller.identity == nullptr || caller.identity->trusted;
-  const bool looks = RoleFor(method.options) == v1::ROLE_READ_ONLY;
-  if (!trusted || (auditor_ != nullptr && !looks)) {
-    return CallAudited(method, std::move(request), std::move(caller));
-  }
-  if (method.options.changes()) return CallInTurn(method, std::move(request), std::move(caller));
-  return CallHandler(method, std::move(request), std::move(caller));
-}
-
-Task<Result<std::unique_ptr<Message>>> Dispatcher::CallAudited(const Method& method,
-                                                               std::unique_ptr<Message> request,
-                                                               Caller caller) {
   const v1::Role needed = RoleFor(method.options);
   CO_RETURN_IF_ERROR(Admit(method.name, needed, caller));
   std::optional<Auditor::Call> call;
@@ -124,11 +112,15 @@ Task<Result<std::unique_ptr<Message>>> Dispatcher::CallAudited(const Method& met
     call->method = method.name;
     call->params = EncodeMessage(*request);
   }
+  MethodStatistics& statistics = entries_[method.index]->statistics;
+  ++statistics.running;
+  const uint64_t begin_ns = clock_.NowNs();
   const bool in_turn = method.options.changes();
   Task<Result<std::unique_ptr<Message>>> running =
       in_turn ? CallInTurn(method, std::move(request), std::move(caller))
               : CallHandler(method, std::move(request), std::move(caller));
   Result<std::unique_ptr<Message>> answer = co_await running;
+  statistics.OnEnded(clock_.NowNs() - begin_ns, answer.ok());
   if (call.has_value()) auditor_->OnCallEnded(*call, answer.status());
   co_return std::move(answer);
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "core/clock.h"
 #include "core/status.h"
 #include "core/task.h"
 #include "core/turn.h"
@@ -18,6 +19,7 @@
 #include "rpc/access_rules.h"
 #include "rpc/auditor.h"
 #include "rpc/identity.h"
+#include "rpc/method_statistics.h"
 
 // One definition, many faces: a method is an rpc of a .proto with the option (pollux.v1.rpc), and
 // one handler bound to its JSON-RPC name. The dispatcher knows the states, the turn for changes and
@@ -147,6 +149,10 @@ class Dispatcher {
   // Somebody did not even get to call.
   void NoteRefusal(const std::string& who, const Status& why) const;
 
+  const MethodStatistics& statistics(const Method& method) const {
+    return entries_[method.index]->statistics;
+  }
+
   // What an answer says when the method may not be called now; OK otherwise.
   Status CheckState(const Method& method) const;
 
@@ -185,19 +191,18 @@ class Dispatcher {
   struct Entry {
     Method method;
     Handler handler;
+    MethodStatistics statistics;
   };
   void AddMethod(const MethodDescriptor& descriptor);
   Task<Result<std::unique_ptr<Message>>> CallInTurn(const Method& method,
                                                     std::unique_ptr<Message> request,
                                                     Caller caller);
-  Task<Result<std::unique_ptr<Message>>> CallAudited(const Method& method,
-                                                     std::unique_ptr<Message> request,
-                                                     Caller caller);
 
   const std::unique_ptr<Completer> completer_;
   ChangeKeeper* const keeper_;
   std::vector<std::unique_ptr<Entry>> entries_;
   std::map<std::string, Entry*, std::less<>> by_name_;
+  const RealClock clock_;
   const AccessRules* rules_ = nullptr;
   Auditor* auditor_ = nullptr;
   v1::State state_ = v1::STATE_STARTUP;

@@ -307,6 +307,8 @@ Task<Status> Appliance::StartDataPlane() {
   reactors.cores = options_.cores;
   reactors.idle_after_ns = options_.poll ? Loop::kNever : options_.idle_after_us * kNsPerUs;
   ASSIGN_OR_CO_RETURN(reactors_, Reactors::Start(reactors, clock_));
+  for (const auto& reactor : *reactors_) watchdog_.Watch(*reactor);
+  watchdog_.Start();
   rings_ = std::make_unique<ReactorRings>(*reactors_);
   CO_RETURN_IF_ERROR(co_await rings_->Make());
 
@@ -437,6 +439,14 @@ std::vector<std::string> Appliance::Complaints() const {
   if (audit_log_ != nullptr && !audit_log_->complaint().empty()) {
     complaints.push_back(audit_log_->complaint());
   }
+  if (reactors_ != nullptr) {
+    for (const auto& reactor : *reactors_) {
+      const uint64_t stuck_ms = watchdog_.StuckNs(*reactor) / kNsPerMs;
+      if (stuck_ms == 0) continue;
+      complaints.push_back(absl::StrFormat("%s (core %d) has not turned for %d ms: hosts wait",
+                                           reactor->name(), reactor->core(), stuck_ms));
+    }
+  }
   for (const PendingCalls& pending : configuration_->pending()) {
     complaints.push_back(absl::StrFormat("%s '%s' is pending: %s", pending.id.kind, pending.id.name,
                                          pending.why.message()));
@@ -507,6 +517,7 @@ Task<void> Appliance::Stop() {
   if (reactors_ != nullptr) {
     if (rings_ != nullptr) co_await rings_->Destroy();
     rings_.reset();
+    watchdog_.Stop();
     reactors_->Stop();
     reactors_.reset();
   }

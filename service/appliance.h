@@ -28,6 +28,7 @@
 #include "service/notifications.h"
 #include "service/options.h"
 #include "service/reservation_keeper.h"
+#include "service/watchdog.h"
 #include "targets/iscsi/iscsi_target.h"
 #include "targets/nvmf/nvmf_target.h"
 
@@ -76,6 +77,7 @@ class Appliance {
   DeviceRegistry& devices() { return *devices_; }
   StackedDisks& stacked() { return *stacked_; }
   Notifications& notifications() { return notifications_; }
+  const Watchdog& watchdog() const { return watchdog_; }
   ReactorBuffers& file_disk_buffers() { return *file_disk_buffers_; }
   NvmeControllers& nvme() { return *nvme_; }
   iscsi::IscsiTarget& iscsi() { return *iscsi_; }
@@ -129,6 +131,7 @@ class Appliance {
   std::function<void(int)> on_stop_;
 
   Notifications notifications_{control_};
+  Watchdog watchdog_{control_, notifications_};
   EventStream event_stream_{*this};
   std::unique_ptr<Loop> store_loop_;
   std::unique_ptr<Configuration> configuration_;

@@ -16,9 +16,10 @@ int64_t MsSince1970() {
 }  // namespace
 
 std::vector<std::string> Notifications::Types() {
-  return {"bdev_register",   "bdev_unregister", "bdev_resize",      "bdev_timeout",
-          "config_created",  "config_changed",  "config_removed",   "config_pending",
-          "config_restored", "host_connected",  "host_disconnected"};
+  return {"bdev_register",      "bdev_unregister", "bdev_resize",       "bdev_timeout",
+          "config_created",     "config_changed",  "config_removed",    "config_pending",
+          "config_restored",    "host_connected",  "host_disconnected", "reactor_stuck",
+          "reactor_turns_again"};
 }
 
 std::vector<Notifications::Event> Notifications::From(uint64_t id, uint64_t count) const {

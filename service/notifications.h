@@ -10,6 +10,7 @@
 #include "core/loop.h"
 #include "core/method_call.h"
 #include "service/configuration.h"
+#include "service/watchdog.h"
 
 namespace pollux::service {
 
@@ -17,7 +18,8 @@ namespace pollux::service {
 // Control loop only.
 class Notifications final : public DeviceRegistry::Observer,
                             public Configuration::Observer,
-                            public HostObserver {
+                            public HostObserver,
+                            public Watchdog::Observer {
  public:
   static constexpr size_t kCapacity = 1024;
 
@@ -65,6 +67,13 @@ class Notifications final : public DeviceRegistry::Observer,
   void OnHostDisconnected(const char* kind, const std::string& host,
                           const std::string& target) override {
     Add("host_disconnected", {kind, host + " " + target});
+  }
+
+  void OnStuck(const Loop& loop, const std::string& why) override {
+    Add("reactor_stuck", {"reactor", loop.name()}, why);
+  }
+  void OnTurnsAgain(const Loop& loop, const std::string& how_long) override {
+    Add("reactor_turns_again", {"reactor", loop.name()}, how_long);
   }
 
   void Add(const std::string& type, const ObjectId& id, std::string reason = {});

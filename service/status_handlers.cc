@@ -1,12 +1,41 @@
 #include "service/status_handlers.h"
 
+#include <algorithm>
+#include <map>
+
 #include "core/version.h"
 #include "service/appliance.h"
 #include "service/time_text.h"
 
 namespace pollux::service {
+namespace {
+
+v1::MethodStats Show(const std::string& name, const rpc::MethodStatistics& statistics) {
+  v1::MethodStats shown;
+  shown.set_method(name);
+  shown.set_calls(statistics.calls);
+  shown.set_failures(statistics.failures);
+  shown.set_running(statistics.running);
+  shown.set_total_ns(statistics.total_ns);
+  shown.set_max_ns(statistics.max_ns);
+  if (statistics.latency == nullptr) return shown;
+  const Histogram& latency = *statistics.latency;
+  shown.set_p50_ns(std::min(latency.Percentile(0.5), statistics.max_ns));
+  shown.set_p99_ns(std::min(latency.Percentile(0.99), statistics.max_ns));
+  for (size_t i = 0; i < latency.bucket_count(); ++i) {
+    if (latency.bucket(i) == 0) continue;
+    v1::LatencyBucket& bucket = *shown.add_latency();
+    bucket.set_up_to_ns(latency.LastOf(i));
+    bucket.set_count(latency.bucket(i));
+  }
+  return shown;
+}
+
+}  // namespace
+
 void StatusHandlers::Bind(rpc::Dispatcher& dispatcher) {
   dispatcher.Bind("pollux_get_status", this, &StatusHandlers::GetStatus);
+  dispatcher.Bind("pollux_get_method_stats", this, &StatusHandlers::GetMethodStats);
   dispatcher.Bind("scsi_get_devices", this, &StatusHandlers::GetScsiDevices);
 }
 
@@ -71,7 +100,27 @@ Task<Result<v1::PolluxGetStatusResponse>> StatusHandlers::GetStatus(v1::PolluxGe
     entry->set_idle_ns(reactor->idle_ns());
     entry->set_blocked_count(reactor->blocked_count());
     entry->set_must_poll(reactor->must_poll());
+    entry->set_stuck_ms(appliance_.watchdog().StuckNs(*reactor) / kNsPerMs);
     entry->set_in_interrupt(!appliance_.options().poll && !reactor->must_poll());
+  }
+  co_return response;
+}
+
+Task<Result<v1::PolluxGetMethodStatsResponse>> StatusHandlers::GetMethodStats(
+    v1::PolluxGetMethodStatsRequest request) {
+  const rpc::Dispatcher& dispatcher = appliance_.dispatcher();
+  if (request.has_method() && dispatcher.Find(request.method()) == nullptr) {
+    co_return InvalidField("method", request.method(), "there is no such method");
+  }
+  std::map<std::string, const rpc::Method*> by_name;
+  for (const rpc::Method* method : dispatcher.methods()) {
+    if (request.has_method() && method->name != request.method()) continue;
+    by_name[method->name] = method;
+  }
+  v1::PolluxGetMethodStatsResponse response;
+  for (const auto& [name, method] : by_name) {
+    const rpc::MethodStatistics& statistics = dispatcher.statistics(*method);
+    if (statistics.calls + statistics.running > 0) *response.add_methods() = Show(name, statistics);
   }
   co_return response;
 }

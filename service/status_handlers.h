@@ -16,6 +16,8 @@ class StatusHandlers {
 
  private:
   Task<Result<v1::PolluxGetStatusResponse>> GetStatus(v1::PolluxGetStatusRequest request);
+  Task<Result<v1::PolluxGetMethodStatsResponse>> GetMethodStats(
+      v1::PolluxGetMethodStatsRequest request);
   Task<Result<v1::ScsiGetDevicesResponse>> GetScsiDevices(v1::ScsiGetDevicesRequest request);
 
   Appliance& appliance_;
