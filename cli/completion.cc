@@ -87,8 +87,9 @@ std::set<std::string> ValuesOf(const Catalog& catalog, const FieldDescriptor& fi
 }
 
 std::set<std::string> FirstWords(const Catalog& catalog) {
-  std::set<std::string> words = {"--every",    "--help", "--json", "-s",  "-t",   "apply",
-                                 "completion", "diff",   "load",   "pci", "save", "watch"};
+  std::set<std::string> words = {"--every", "--help",     "--json", "-s",   "-t",
+                                 "apply",   "completion", "diff",   "load", "pci",
+                                 "save",    "state",      "watch"};
   for (const Group& group : catalog.groups()) {
     for (const Command& command : group.commands) words.insert(command.name);
   }

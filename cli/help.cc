@@ -5,6 +5,7 @@
 #include "absl/strings/str_split.h"
 #include "cli/options.h"
 #include "cli/value.h"
+#include "core/default_paths.h"
 #include "rpc/json_codec.h"
 
 namespace pollux::cli {
@@ -171,6 +172,7 @@ std::string HelpOnAll(const Catalog& catalog, const rpc::Comments& comments) {
       "       pollux save|load [FILE], pollux diff|apply FILE\n"
       "       pollux watch\n"
       "       pollux completion bash|zsh\n"
+      "       pollux state check|backup|restore\n"
       "       pollux pci --help\n"
       "\n"
       "Asks a running polluxd. Required arguments stand in order, all others are flags. \"-\" "
@@ -208,7 +210,7 @@ std::string HelpOnAll(const Catalog& catalog, const rpc::Comments& comments) {
       "  true or false may stand alone, as --flag or --no-flag.\n"
       "\n"
       "Exit code: 0 done, 1 refused by the server, 2 misused, 3 no connection or no answer.\n",
-      DefaultSocket());
+      DefaultRpcSocket());
   size_t width = 0;
   for (const Group& group : catalog.groups()) {
     for (const Command& command : group.commands) width = std::max(width, command.name.size());

@@ -22,14 +22,6 @@ Result<uint64_t> ParseSeconds(const std::string& option, const std::string& word
 
 }  // namespace
 
-std::string DefaultSocket() {
-  if (geteuid() == 0) return "/run/pollux/pollux.sock";
-  const char* runtime = std::getenv("XDG_RUNTIME_DIR");
-  if (runtime != nullptr && *runtime == '/') return std::string(runtime) + "/pollux/pollux.sock";
-  const char* home = std::getenv("HOME");
-  return std::string(home != nullptr ? home : "/tmp") + "/.cache/pollux/pollux.sock";
-}
-
 Result<bool> TakeOption(const Words& words, size_t& at, Options& options) {
   const std::string& word = words[at];
   if (word == "--help" || word == "-h") return options.help = true;

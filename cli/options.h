@@ -18,9 +18,6 @@ struct Options {
   bool help = false;                     // --help, -h
 };
 
-// The socket that polluxd makes unless told otherwise.
-std::string DefaultSocket();
-
 // When an option begins at words[at], takes it, leaves `at` at its last word and returns true.
 Result<bool> TakeOption(const Words& words, size_t& at, Options& options);
 

@@ -14,10 +14,12 @@
 #include "cli/pci/pci_command.h"
 #include "cli/report.h"
 #include "cli/session.h"
+#include "cli/state/state_command.h"
 #include "cli/table.h"
 #include "cli/watch.h"
 #include "core/check.h"
 #include "core/clock.h"
+#include "core/default_paths.h"
 #include "core/version.h"
 #include "rpc/reference/comments.h"
 #include "rpc/reference/embedded_descriptors.h"
@@ -167,13 +169,15 @@ class Runner {
   const Terminal terminal_;
 };
 
-// What needs no polluxd.
-ExitCode RunPciWords(const Words& words, const Options& options, std::ostream& out,
-                     std::ostream& err) {
+// What needs no polluxd; nothing when it is something else.
+std::optional<ExitCode> RunAlone(const Words& words, const Options& options, std::ostream& out,
+                                 std::ostream& err) {
+  if (words.empty() || (words[0] != "pci" && words[0] != "state")) return std::nullopt;
   Words rest(words.begin() + 1, words.end());
   if (options.json) rest.push_back("--json");
   if (options.help) rest.push_back("--help");
-  return static_cast<ExitCode>(RunPci(rest, pci::HostFiles(), out, err));
+  return static_cast<ExitCode>(words[0] == "pci" ? RunPci(rest, pci::HostFiles(), out, err)
+                                                 : RunState(rest, out, err));
 }
 
 }  // namespace
@@ -181,7 +185,7 @@ ExitCode RunPciWords(const Words& words, const Options& options, std::ostream& o
 ExitCode Run(const Words& words, std::istream& in, std::ostream& out, std::ostream& err,
              Terminal terminal) {
   Options options;
-  options.socket = DefaultSocket();
+  options.socket = DefaultRpcSocket();
   size_t at = 0;
   for (; at < words.size(); ++at) {
     const Result<bool> taken = TakeOption(words, at, options);
@@ -192,7 +196,7 @@ ExitCode Run(const Words& words, std::istream& in, std::ostream& out, std::ostre
     if (!*taken) break;
   }
   const Words rest(words.begin() + static_cast<ptrdiff_t>(at), words.end());
-  if (!rest.empty() && rest[0] == "pci") return RunPciWords(rest, options, out, err);
+  if (const std::optional<ExitCode> code = RunAlone(rest, options, out, err)) return *code;
 
   const Catalog catalog;
   if (rest.empty()) {

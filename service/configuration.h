@@ -10,9 +10,13 @@
 #include "core/loop.h"
 #include "core/task.h"
 #include "rpc/dispatcher.h"
-#include "service/store.h"
+#include "rpc/store/store.h"
 
 namespace pollux::service {
+
+using rpc::ObjectId;
+using rpc::SavedObject;
+using rpc::Store;
 
 // A call that could not be made at start, and those of the same object after it. It stays in the
 // saved configuration, is tried again, and can be deleted.

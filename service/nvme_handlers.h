@@ -10,8 +10,8 @@
 #include "drivers/nvme_disk/nvme_controllers.h"
 #include "pollux/v1/bdev_nvme.pb.h"
 #include "rpc/dispatcher.h"
+#include "service/configuration.h"
 #include "service/nvme_hotplug.h"
-#include "service/store.h"
 
 namespace pollux::service {
 

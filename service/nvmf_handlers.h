@@ -4,7 +4,7 @@
 #include "core/task.h"
 #include "pollux/v1/nvmf.pb.h"
 #include "rpc/dispatcher.h"
-#include "service/store.h"
+#include "service/configuration.h"
 #include "targets/nvmf/nvmf_target.h"
 
 namespace pollux::service {

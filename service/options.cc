@@ -6,10 +6,10 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstdlib>
 #include <functional>
 #include <set>
 
+#include "core/default_paths.h"
 #include "core/net/address.h"
 
 namespace pollux::service {
@@ -24,13 +24,6 @@ Result<uint64_t> ParseNumber(std::string_view option, std::string_view text, int
     return InvalidField(option, text, "is not a number");
   }
   return value;
-}
-
-// The environment's directory, or `fallback` below the home directory.
-std::string UserDirectory(const char* variable, const char* fallback) {
-  if (const char* value = std::getenv(variable); value != nullptr && *value == '/') return value;
-  const char* home = std::getenv("HOME");
-  return std::string(home != nullptr ? home : "/tmp") + fallback;
 }
 
 // --grpc ADDR:PORT | unix:PATH | off.
@@ -77,20 +70,10 @@ Status CheckGrpc(const DaemonOptions& options) {
 
 }  // namespace
 
-std::string DefaultRpcSocket() {
-  if (geteuid() == 0) return "/run/pollux/pollux.sock";
-  return UserDirectory("XDG_RUNTIME_DIR", "/.cache") + "/pollux/pollux.sock";
-}
-
 std::string DefaultGrpcSocket(const std::string& rpc_socket) {
   std::string path = rpc_socket + ".grpc";
   if (path.size() >= sizeof(sockaddr_un::sun_path)) path.clear();
   return path;
-}
-
-std::string DefaultStateDirectory() {
-  if (geteuid() == 0) return "/var/lib/pollux";
-  return UserDirectory("XDG_STATE_HOME", "/.local/state") + "/pollux";
 }
 
 Result<std::vector<int>> ParseCores(const std::string& text) {

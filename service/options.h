@@ -47,11 +47,7 @@ Result<std::vector<int>> ParseCores(const std::string& text);
 
 std::string DaemonHelp();
 
-// Where sockets and state lie unless told otherwise: /run/pollux and /var/lib/pollux for root,
-// below the user's runtime and state directories otherwise.
-std::string DefaultRpcSocket();
 // Beside a socket for JSON-RPC; empty when the path would be too long for one.
 std::string DefaultGrpcSocket(const std::string& rpc_socket);
-std::string DefaultStateDirectory();
 
 }  // namespace pollux::service

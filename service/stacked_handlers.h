@@ -11,7 +11,7 @@
 #include "pollux/v1/bdev_raid.pb.h"
 #include "pollux/v1/bdev_split.pb.h"
 #include "rpc/dispatcher.h"
-#include "service/store.h"
+#include "service/configuration.h"
 
 namespace pollux::service {
 

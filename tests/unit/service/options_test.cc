@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "core/default_paths.h"
+
 namespace pollux::service {
 namespace {
 

@@ -1,29 +1,17 @@
 #pragma once
-#include <cstdint>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "core/status.h"
 #include "core/unique_fd.h"
-#include "rpc/dispatcher.h"
+#include "rpc/store/database.h"
+#include "rpc/store/saved_object.h"
 
-namespace pollux::service {
+namespace pollux::rpc {
 
-// An object of the configuration: {"bdev", "Malloc0"}, {"iscsi_portal_group", "1"}.
-struct ObjectId {
-  std::string kind;
-  std::string name;
-  auto operator<=>(const ObjectId&) const = default;
-};
-
-// An object and the calls that rebuild it, in order.
-struct SavedObject {
-  ObjectId id;
-  uint64_t sequence = 0;  // Objects are rebuilt in this order: that of their making.
-  std::vector<rpc::SavedCall> calls;
-};
+// The lock that a running polluxd has on its state directory. EBUSY: another has it.
+Result<UniqueFd> LockState(const std::string& directory);
 
 // The configuration on disk: one SQLite database in the state directory, one row per object and
 // call. Each row carries a checksum, since SQLite notices damage to its own structure only. Beside
@@ -56,7 +44,6 @@ class Store {
   const std::string& directory() const { return directory_; }
 
  private:
-  class Database;
   Store(std::string directory, UniqueFd lock);
 
   const std::string directory_;
@@ -65,4 +52,4 @@ class Store {
   std::string warning_;
 };
 
-}  // namespace pollux::service
+}  // namespace pollux::rpc

@@ -1,4 +1,4 @@
-#include "service/store.h"
+#include "rpc/store/store.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,7 +7,7 @@
 #include <fstream>
 #include <iterator>
 
-namespace pollux::service {
+namespace pollux::rpc {
 namespace {
 
 namespace fs = std::filesystem;
@@ -36,7 +36,7 @@ class StoreTest : public testing::Test {
     std::string text;
     for (const SavedObject& object : *objects) {
       text += object.id.kind + "/" + object.id.name + ":";
-      for (const rpc::SavedCall& call : object.calls) text += call.method + call.params;
+      for (const SavedCall& call : object.calls) text += call.method + call.params;
       text += "\n";
     }
     return text;
@@ -171,4 +171,4 @@ TEST_F(StoreTest, NamesADirectoryThatCannotBeMade) {
 }
 
 }  // namespace
-}  // namespace pollux::service
+}  // namespace pollux::rpc
