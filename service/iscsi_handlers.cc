@@ -5,6 +5,7 @@
 #include "service/answers.h"
 #include "service/appliance.h"
 #include "service/histogram_answer.h"
+#include "targets/iscsi/auth_file.h"
 
 namespace pollux::service {
 namespace {
@@ -157,6 +158,10 @@ Task<Result<v1::IscsiSetOptionsResponse>> IscsiHandlers::SetOptions(
   if (options_set_) co_return ErrorOfErrno(EALREADY, "the options were set before");
   iscsi::Options options = OptionsOf(request);
   CO_RETURN_IF_ERROR(iscsi::Validate(options));
+  // A file that was damaged since is the start's to refuse, or all options would be left out.
+  if (options.auth_file.has_value() && !caller.replay) {
+    CO_RETURN_IF_ERROR(iscsi::ReadAuthFile(*options.auth_file).status());
+  }
   options_set_ = !caller.replay;
   appliance_.iscsi_options() = std::move(options);
   // They say how discovery is authenticated, in place of what was said before.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/check.h"
 #include "core/log.h"
 #include "targets/iscsi/iscsi_spec.h"
 
@@ -98,8 +99,15 @@ Status AuthGroups::Create(AuthGroup group) {
   return OkStatus();
 }
 
+Status AuthGroups::Load(std::vector<AuthGroup> groups) {
+  CHECK(groups_.empty());
+  for (AuthGroup& group : groups) RETURN_IF_ERROR(Create(std::move(group)));
+  from_file_ = groups_.size();
+  return OkStatus();
+}
+
 Status AuthGroups::AddSecret(int32_t tag, ChapSecret secret) {
-  ASSIGN_OR_RETURN(Entry * entry, FindOrFail(tag));
+  ASSIGN_OR_RETURN(Entry * entry, FindToChange(tag));
   RETURN_IF_ERROR(CheckNew(secret, (*entry)->secrets));
   WarnOfShortSecrets(tag, secret);
   AuthGroup changed = **entry;
@@ -109,7 +117,7 @@ Status AuthGroups::AddSecret(int32_t tag, ChapSecret secret) {
 }
 
 Status AuthGroups::RemoveSecret(int32_t tag, const std::string& user) {
-  ASSIGN_OR_RETURN(Entry * entry, FindOrFail(tag));
+  ASSIGN_OR_RETURN(Entry * entry, FindToChange(tag));
   AuthGroup changed = **entry;
   const size_t removed = std::erase_if(
       changed.secrets, [&user](const ChapSecret& secret) { return secret.user == user; });
@@ -121,7 +129,7 @@ Status AuthGroups::RemoveSecret(int32_t tag, const std::string& user) {
 }
 
 Status AuthGroups::Delete(int32_t tag) {
-  RETURN_IF_ERROR(FindOrFail(tag).status());
+  RETURN_IF_ERROR(FindToChange(tag).status());
   std::erase_if(groups_, [tag](const Entry& group) { return group->tag == tag; });
   return OkStatus();
 }
@@ -132,9 +140,11 @@ std::shared_ptr<const AuthGroup> AuthGroups::Find(int32_t tag) const {
   return found == groups_.end() ? nullptr : *found;
 }
 
-Result<AuthGroups::Entry*> AuthGroups::FindOrFail(int32_t tag) {
-  for (Entry& group : groups_) {
-    if (group->tag == tag) return &group;
+Result<AuthGroups::Entry*> AuthGroups::FindToChange(int32_t tag) {
+  for (size_t i = 0; i < groups_.size(); ++i) {
+    if (groups_[i]->tag != tag) continue;
+    if (i >= from_file_) return &groups_[i];
+    return ErrorOfField(EPERM, "tag", std::to_string(tag), "the group belongs to auth_file");
   }
   return ErrorOfField(ENOENT, "tag", std::to_string(tag), "there is no such authentication group");
 }

@@ -21,6 +21,9 @@ class AuthGroups {
   static constexpr size_t kSecretBytesWished = 12;
 
   Status Create(AuthGroup group);
+  // What auth_file has, which ReadAuthFile checked, when there are no groups yet. These groups
+  // change with the file alone: who wants to change them otherwise gets EPERM.
+  Status Load(std::vector<AuthGroup> groups);
   Status AddSecret(int32_t tag, ChapSecret secret);
   Status RemoveSecret(int32_t tag, const std::string& user);
   // Who is logged in stays.
@@ -32,9 +35,10 @@ class AuthGroups {
 
  private:
   using Entry = std::shared_ptr<const AuthGroup>;
-  Result<Entry*> FindOrFail(int32_t tag);
+  Result<Entry*> FindToChange(int32_t tag);
 
   std::vector<Entry> groups_;
+  size_t from_file_ = 0;  // So many of them, the first.
 };
 
 }  // namespace pollux::iscsi

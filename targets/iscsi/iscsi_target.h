@@ -44,6 +44,7 @@ struct AuthGroup {
 
 // iscsi_set_options, with SPDK's defaults.
 struct Options {
+  // Of authentication groups, in the form of auth_file.h. Read at start.
   std::optional<std::string> auth_file;
   std::string node_base = "iqn.2016-06.io.spdk";
   int32_t nop_timeout_s = 60;

@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "core/memory/pool_bound.h"
 #include "core/run_on.h"
+#include "targets/iscsi/auth_file.h"
 #include "targets/iscsi/names.h"
 #include "targets/iscsi/options.h"
 
@@ -36,6 +37,10 @@ IscsiTarget::Impl::~Impl() {
 Task<Status> IscsiTarget::Impl::Start(Options wanted) {
   CHECK(!started_);
   CO_RETURN_IF_ERROR(Validate(wanted));
+  if (wanted.auth_file.has_value()) {
+    ASSIGN_OR_CO_RETURN(std::vector<AuthGroup> groups, ReadAuthFile(*wanted.auth_file));
+    CO_RETURN_IF_ERROR(auth_groups.Load(std::move(groups)));
+  }
   options = std::move(wanted);
   const size_t reactors = env.reactors.size();
   PoolSizes sizes = PoolSizesOf(options, reactors);

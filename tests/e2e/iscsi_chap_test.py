@@ -501,3 +501,51 @@ def test_libiscsi_gets_in_with_the_secret_only(client):
     assert inq("isecret-of-lib").returncode != 0
     wrong = {**THEIRS, "LIBISCSI_CHAP_TARGET_PASSWORD": "another-one-1"}
     assert inq("isecret-of-lib", **wrong).returncode != 0
+
+
+# The file of groups.
+
+
+def with_auth_file(start_polluxd, path):
+    polluxd = start_polluxd("--wait-for-rpc")
+    polluxd.client.iscsi_set_options(auth_file=str(path))
+    polluxd.client.framework_start_init()
+    polluxd.client.framework_wait_init()
+    return polluxd.client
+
+
+def test_a_file_of_groups_says_who_gets_in(start_polluxd, tmp_path):
+    path = tmp_path / "auth.conf"
+    path.write_text(f'[AuthGroup{GROUP}]\n  Auth "{USER}" "{SECRET}" "{MUTUAL_USER}" "{MUTUAL_SECRET}"\n')
+    client = with_auth_file(start_polluxd, path)
+    assert client.iscsi_get_options()["auth_file"] == str(path)
+    target = export(client, memory_disk(client))
+    client.iscsi_target_node_set_auth(target.iqn, require_chap=True, chap_group=GROUP)
+    assert log_in(target, USER, SECRET, mutual=MUTUAL) == 0
+    assert log_in(target, USER, "wrong") == AUTHENTICATION_FAILURE
+    # It changes with the file alone, and is no part of what is saved.
+    for method, parameters in [
+        (client.iscsi_delete_auth_group, {"tag": GROUP}),
+        (client.iscsi_auth_group_add_secret, {"tag": GROUP, "user": "carl", "secret": "what only carl knows"}),
+        (client.iscsi_auth_group_remove_secret, {"tag": GROUP, "user": USER}),
+    ]:
+        with pytest.raises(pollux.RpcError, match="belongs to auth_file"):
+            method(**parameters)
+    assert log_in(target, USER, SECRET) == 0
+    assert SECRET not in json.dumps(saved(client))
+
+
+def test_a_damaged_file_of_groups_is_refused(start_polluxd, tmp_path):
+    client = start_polluxd("--wait-for-rpc").client
+    path = tmp_path / "auth.conf"
+    for text, why in [
+        (None, "cannot be read"),
+        (f"Auth {USER} secret", "line 1"),
+        (f"[AuthGroup1]\n\nAuth {USER}", "line 3"),
+    ]:
+        if text is not None:
+            path.write_text(text)
+        with pytest.raises(pollux.RpcError, match=f"auth_file.*{why}"):
+            client.iscsi_set_options(auth_file=str(path))
+    path.write_text(f'[AuthGroup1]\nAuth {USER} "{SECRET}"\n')
+    client.iscsi_set_options(auth_file=str(path))
