@@ -34,6 +34,14 @@ void Write(Execution& e);
 // verify.cc
 void Verify(Execution& e);
 void CompareAndWrite(Execution& e);
+// write_verify.cc
+void WriteAndVerify(Execution& e);
+// or_write.cc
+void OrWrite(Execution& e);
+// prefetch.cc
+void PreFetch(Execution& e);
+// defect_data.cc
+void ReadDefectData(Execution& e);
 // write_same.cc
 void WriteSame(Execution& e);
 // unmap.cc
@@ -70,6 +78,8 @@ std::optional<Sense> CheckRange(Execution& e, uint64_t lba, uint64_t blocks);
 std::optional<Sense> CheckWritable(Execution& e);
 // The step after an I/O that was the last thing to do.
 void EndAfterWrite(Execution& e);
+// MISCOMPARE DURING VERIFY, with the place of the first byte that differs in the data-out buffer.
+void EndMiscompare(Execution& e, uint64_t offset);
 // Ends a command whose data-out buffer is larger than what the initiator has and that cannot make
 // do with less: INVALID FIELD IN COMMAND INFORMATION UNIT, and the residual says the rest.
 void EndShortOfData(Execution& e, uint64_t data_bytes);

@@ -25,8 +25,11 @@ enum Opcode : uint8_t {
   kReadCapacity10 = 0x25,
   kRead10 = 0x28,
   kWrite10 = 0x2a,
+  kWriteAndVerify10 = 0x2e,
   kVerify10 = 0x2f,
+  kPreFetch10 = 0x34,
   kSynchronizeCache10 = 0x35,
+  kReadDefectData10 = 0x37,
   kWriteSame10 = 0x41,
   kUnmap = 0x42,
   kModeSelect10 = 0x55,
@@ -40,7 +43,10 @@ enum Opcode : uint8_t {
   kRead16 = 0x88,
   kCompareAndWriteOpcode = 0x89,
   kWrite16 = 0x8a,
+  kOrWrite16 = 0x8b,
+  kWriteAndVerify16 = 0x8e,
   kVerify16 = 0x8f,
+  kPreFetch16 = 0x90,
   kSynchronizeCache16 = 0x91,
   kWriteSame16 = 0x93,
   kServiceActionIn16 = 0x9e,
@@ -48,7 +54,9 @@ enum Opcode : uint8_t {
   kMaintenanceIn = 0xa3,
   kRead12 = 0xa8,
   kWrite12 = 0xaa,
+  kWriteAndVerify12 = 0xae,
   kVerify12 = 0xaf,
+  kReadDefectData12 = 0xb7,
 };
 inline constexpr uint8_t kReadCapacity16Action = 0x10;            // Of SERVICE ACTION IN(16).
 inline constexpr uint8_t kGetLbaStatusAction = 0x12;              // Likewise.

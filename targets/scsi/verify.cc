@@ -8,12 +8,6 @@
 namespace pollux::scsi {
 namespace {
 
-void EndMiscompare(Execution& e, uint64_t offset) {
-  Sense sense{SenseKey::kMiscompare, AdditionalSense::kMiscompareDuringVerify};
-  sense.information = offset;  // Of the first byte that differs, in the data-out buffer.
-  e.EndWithSense(sense);
-}
-
 uint64_t NextBurst(const Execution& e, uint64_t blocks, uint64_t bytes_max) {
   return std::min({blocks, bytes_max, e.transfer.burst_blocks_max});
 }
@@ -103,6 +97,12 @@ void FetchCompareAndWrite(Execution& e) {
 
 }  // namespace
 
+void EndMiscompare(Execution& e, uint64_t offset) {
+  Sense sense{SenseKey::kMiscompare, AdditionalSense::kMiscompareDuringVerify};
+  sense.information = offset;
+  e.EndWithSense(sense);
+}
+
 void Verify(Execution& e) {
   const uint8_t flags = e.cdb()[1];
   const int bytchk = (flags & kBytchkMask) >> 1;
@@ -133,7 +133,11 @@ void CompareAndWrite(Execution& e) {
   const uint64_t lba = e.Field<Be64>(2), blocks = e.cdb()[13];
   if (const auto sense = CheckRange(e, lba, blocks)) return e.EndWithSense(*sense);
   if (blocks > CompareAndWriteBlocksMax(e, e.disk())) return e.EndWithSense(InvalidFieldInCdb(13));
-  if (blocks == 0) return e.EndGood();
+  if (blocks == 0) {
+    // No blocks are no error (§5.3); data for none are a number that did not fit into its byte.
+    if (e.command().data_out_max > 0) return e.EndWithSense(InvalidFieldInCdb(13));
+    return e.EndGood();
+  }
   const uint64_t bytes = 2 * blocks * e.block_bytes();
   if (bytes > e.command().data_out_max) return EndShortOfData(e, bytes);
   e.command().data_bytes = bytes;

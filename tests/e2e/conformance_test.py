@@ -17,7 +17,10 @@ SUITES = {
     "SCSI": (
         "ReadCapacity10 ReadCapacity16 Read6 Read10 Read12 Read16 Write10 Write12 Write16 Inquiry "
         "TestUnitReady Mandatory ProutRegister ProutReserve ProutClear ProutPreempt PrinReadKeys "
-        "PrinServiceactionRange PrinReportCapabilities Reserve6"
+        "PrinServiceactionRange PrinReportCapabilities Reserve6 CompareAndWrite OrWrite Prefetch10 "
+        "Prefetch16 ReadDefectData10 ReadDefectData12 WriteVerify10 WriteVerify12 WriteVerify16 "
+        "Verify10 Verify12 Verify16 GetLBAStatus ModeSense6 ReportSupportedOpcodes Unmap WriteSame10 "
+        "WriteSame16 StartStopUnit NoMedia"
     ).split(),
     "iSCSI": ["iSCSIcmdsn", "iSCSIdatasn", "iSCSIResiduals", "iSCSITMF"],
 }

@@ -1,0 +1,71 @@
+#include <algorithm>
+#include <cstring>
+
+#include "targets/scsi/commands.h"
+
+// WRITE AND VERIFY of 10, 12 and 16 bytes: each burst is written to the medium, and read back into
+// the second half of the buffer. With BYTCHK = 1 it is compared, too. SBC-3 §5.35 to §5.37.
+
+namespace pollux::scsi {
+namespace {
+
+void WriteBurst(Execution& e);
+
+void OnReadBack(Execution& e) {
+  Execution::Transfer& t = e.transfer;
+  if (e.io.status != IoStatus::kSuccess) return e.EndWithIo(e.io.status, /*write=*/false);
+  const size_t bytes = static_cast<size_t>(t.burst_blocks * e.block_bytes());
+  const std::byte* written = e.buffer();
+  const std::byte* read = e.buffer() + e.buffer_bytes() / 2;
+  const bool compares = ((e.cdb()[1] & kBytchkMask) >> 1) == 1;
+  if (compares && std::memcmp(written, read, bytes) != 0) {
+    const auto at = std::mismatch(written, written + bytes, read).first - written;
+    return EndMiscompare(e, t.offset + static_cast<uint64_t>(at));
+  }
+  t.lba += t.burst_blocks;
+  t.blocks -= t.burst_blocks;
+  t.offset += bytes;
+  WriteBurst(e);
+}
+
+void OnWritten(Execution& e) {
+  if (e.io.status != IoStatus::kSuccess) return e.EndWithIo(e.io.status, /*write=*/true);
+  e.SubmitBuffer(IoType::kRead, e.transfer.lba, e.transfer.burst_blocks, OnReadBack,
+                 e.buffer_bytes() / 2);
+}
+
+void OnData(Execution& e) {
+  e.SubmitBuffer(IoType::kWrite, e.transfer.lba, e.transfer.burst_blocks, OnWritten);
+}
+
+void WriteBurst(Execution& e) {
+  Execution::Transfer& t = e.transfer;
+  if (t.blocks == 0) return e.EndGood();
+  t.burst_blocks = std::min<uint64_t>(t.blocks, e.buffer_bytes() / 2 / e.block_bytes());
+  if (t.burst_blocks == 0) return e.EndWithIo(IoStatus::kInternalError, true);
+  const iovec part{e.buffer(), static_cast<size_t>(t.burst_blocks * e.block_bytes())};
+  e.WantDataOut(t.offset, {&part, 1}, OnData);
+}
+
+}  // namespace
+
+void WriteAndVerify(Execution& e) {
+  const uint8_t flags = e.cdb()[1];
+  if (flags & kProtectMask) return e.EndWithSense(InvalidFieldInCdb(1, 7));
+  if (((flags & kBytchkMask) >> 1) > 1) return e.EndWithSense(InvalidFieldInCdb(1, 2));
+  if (const auto sense = CheckWritable(e)) return e.EndWithSense(*sense);
+  const BlockRange range = ParseBlockRange(e);
+  if (const auto sense = CheckRange(e, range.lba, range.blocks)) return e.EndWithSense(*sense);
+  const uint64_t block_bytes = e.block_bytes();
+  e.command().data_bytes = range.blocks * block_bytes;
+  // Whole blocks, as far as the initiator's data goes: as WRITE does.
+  const uint64_t bytes = std::min<uint64_t>(e.command().data_bytes, e.command().data_out_max);
+  if (bytes % block_bytes != 0) return EndShortOfData(e, e.command().data_bytes);
+  e.transfer.lba = range.lba;
+  e.transfer.blocks = bytes / block_bytes;
+  e.transfer.fua = true;  // It is the medium that is verified.
+  if (e.transfer.blocks == 0) return e.EndGood();
+  e.TakeBuffer(WriteBurst);
+}
+
+}  // namespace pollux::scsi
