@@ -549,3 +549,30 @@ def test_a_damaged_file_of_groups_is_refused(start_polluxd, tmp_path):
             client.iscsi_set_options(auth_file=str(path))
     path.write_text(f'[AuthGroup1]\nAuth {USER} "{SECRET}"\n')
     client.iscsi_set_options(auth_file=str(path))
+
+
+def test_a_file_of_groups_is_read_again_at_each_start(start_polluxd, tmp_path):
+    path = tmp_path / "auth.conf"
+    path.write_text(f'[AuthGroup{GROUP}]\nAuth "{USER}" "{SECRET}"\n')
+    polluxd = start_polluxd("--wait-for-rpc")
+    polluxd.client.iscsi_set_options(auth_file=str(path))
+    polluxd.client.framework_start_init()
+    polluxd.client.framework_wait_init()
+    target = export(polluxd.client, memory_disk(polluxd.client))
+    polluxd.client.iscsi_target_node_set_auth(target.iqn, require_chap=True, chap_group=GROUP)
+    polluxd.stop()
+    polluxd.arguments.remove("--wait-for-rpc")
+    path.write_text(f'[AuthGroup{GROUP}]\nAuth "{USER}" "another long secret"\n')
+    polluxd.start()
+    memory_disk(polluxd.client)
+    assert log_in(target, USER, SECRET) == AUTHENTICATION_FAILURE
+    assert log_in(target, USER, "another long secret") == 0
+    polluxd.stop()
+    path.write_text("Auth without a group\n")
+    before = (polluxd.state_dir / "pollux.db").read_bytes()
+    polluxd.start()  # It listens, and gives up when it comes to the file.
+    with pytest.raises(AssertionError, match="exit code 1"):
+        polluxd.wait()
+    (told,) = [line for line in polluxd.log().splitlines() if line.startswith("polluxd:")]
+    assert "auth_file" in told and "line 1" in told and "without" not in told
+    assert (polluxd.state_dir / "pollux.db").read_bytes() == before
