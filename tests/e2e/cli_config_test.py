@@ -244,7 +244,13 @@ class Running:
     def __init__(self, daemon, tmp_path, *words):
         self.path = tmp_path / "out"
         with self.path.open("wb") as out:
-            self.process = subprocess.Popen([PROGRAM, "-s", daemon.socket, *words], stdout=out, stderr=out)
+            self.process = subprocess.Popen(
+                [PROGRAM, "-s", daemon.socket, *words],
+                stdout=out,
+                stderr=out,
+                # A shell's background jobs ignore it, and so would what they start.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
 
     def lines(self):
         return self.path.read_text().splitlines()
