@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "targets/scsi/commands.h"
 
 namespace pollux::scsi {
@@ -25,6 +27,20 @@ std::optional<Sense> CheckRange(Execution& e, uint64_t lba, uint64_t blocks) {
 std::optional<Sense> CheckWritable(Execution& e) {
   if (!e.disk().read_only) return std::nullopt;
   return Sense{SenseKey::kDataProtect, AdditionalSense::kWriteProtected};
+}
+
+void TakeWholeBlocks(Execution& e, Execution::Step next) {
+  if (const auto sense = CheckWritable(e)) return e.EndWithSense(*sense);
+  const BlockRange range = ParseBlockRange(e);
+  if (const auto sense = CheckRange(e, range.lba, range.blocks)) return e.EndWithSense(*sense);
+  const uint64_t block_bytes = e.block_bytes();
+  e.command().data_bytes = range.blocks * block_bytes;
+  const uint64_t bytes = std::min<uint64_t>(e.command().data_bytes, e.command().data_out_max);
+  if (bytes % block_bytes != 0) return EndShortOfData(e, e.command().data_bytes);
+  e.transfer.lba = range.lba;
+  e.transfer.blocks = bytes / block_bytes;
+  if (e.transfer.blocks == 0) return e.EndGood();
+  e.TakeBuffer(next);
 }
 
 void EndAfterWrite(Execution& e) {

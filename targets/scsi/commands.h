@@ -76,6 +76,10 @@ BlockRange ParseBlockRange(const Execution& e);
 std::optional<Sense> CheckRange(Execution& e, uint64_t lba, uint64_t blocks);
 // WRITE PROTECTED for a disk that is.
 std::optional<Sense> CheckWritable(Execution& e);
+// Of a command that changes the blocks that its CDB names by the initiator's data: checks disk and
+// range, sets transfer.lba and .blocks to the whole blocks that the initiator has, takes a buffer
+// and goes on with `next`; or ends the command. What it announces less is the residual.
+void TakeWholeBlocks(Execution& e, Execution::Step next);
 // The step after an I/O that was the last thing to do.
 void EndAfterWrite(Execution& e);
 // MISCOMPARE DURING VERIFY, with the place of the first byte that differs in the data-out buffer.

@@ -66,18 +66,8 @@ void FetchBurst(Execution& e) {
 
 void OrWrite(Execution& e) {
   if (e.cdb()[1] & kProtectMask) return e.EndWithSense(InvalidFieldInCdb(1, 7));
-  if (const auto sense = CheckWritable(e)) return e.EndWithSense(*sense);
-  const BlockRange range = ParseBlockRange(e);
-  if (const auto sense = CheckRange(e, range.lba, range.blocks)) return e.EndWithSense(*sense);
-  const uint64_t block_bytes = e.block_bytes();
-  e.command().data_bytes = range.blocks * block_bytes;
-  const uint64_t bytes = std::min<uint64_t>(e.command().data_bytes, e.command().data_out_max);
-  if (bytes % block_bytes != 0) return EndShortOfData(e, e.command().data_bytes);
-  e.transfer.lba = range.lba;
-  e.transfer.blocks = bytes / block_bytes;
   e.transfer.fua = e.cdb()[1] & kFua;
-  if (e.transfer.blocks == 0) return e.EndGood();
-  e.TakeBuffer(FetchBurst);
+  TakeWholeBlocks(e, FetchBurst);
 }
 
 }  // namespace pollux::scsi

@@ -53,19 +53,8 @@ void WriteAndVerify(Execution& e) {
   const uint8_t flags = e.cdb()[1];
   if (flags & kProtectMask) return e.EndWithSense(InvalidFieldInCdb(1, 7));
   if (((flags & kBytchkMask) >> 1) > 1) return e.EndWithSense(InvalidFieldInCdb(1, 2));
-  if (const auto sense = CheckWritable(e)) return e.EndWithSense(*sense);
-  const BlockRange range = ParseBlockRange(e);
-  if (const auto sense = CheckRange(e, range.lba, range.blocks)) return e.EndWithSense(*sense);
-  const uint64_t block_bytes = e.block_bytes();
-  e.command().data_bytes = range.blocks * block_bytes;
-  // Whole blocks, as far as the initiator's data goes: as WRITE does.
-  const uint64_t bytes = std::min<uint64_t>(e.command().data_bytes, e.command().data_out_max);
-  if (bytes % block_bytes != 0) return EndShortOfData(e, e.command().data_bytes);
-  e.transfer.lba = range.lba;
-  e.transfer.blocks = bytes / block_bytes;
   e.transfer.fua = true;  // It is the medium that is verified.
-  if (e.transfer.blocks == 0) return e.EndGood();
-  e.TakeBuffer(WriteBurst);
+  TakeWholeBlocks(e, WriteBurst);
 }
 
 }  // namespace pollux::scsi
