@@ -1,16 +1,29 @@
 """PCI devices for the tests: the device models, each in a process of its own, at a vfio-user socket."""
 
 import pathlib
+import select
 import shutil
 import subprocess
 import tempfile
-import time
 
 import pytest
 
 from pollux.pytest_plugin import polluxd_path
 
 START_SECONDS = 20.0
+
+
+def start_model(program, directory, *arguments):
+    """Runs `program` until it says that it listens: its socket is there a moment before that."""
+    process = subprocess.Popen(
+        [program, "--socket", directory, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+    )
+    with process.stdout as said:
+        readable, _, _ = select.select([said], [], [], START_SECONDS)
+        if not readable or not said.readline().startswith(b"ready: "):
+            process.kill()
+            raise AssertionError(f"{program.name} does not listen: exit code {process.wait()}")
+    return process
 
 
 class ServedModel:
@@ -27,16 +40,7 @@ class ServedModel:
 
     def start(self):
         assert self.process is None, "it runs already"
-        socket = pathlib.Path(self.address) / "cntrl"
-        socket.unlink(missing_ok=True)
-        self.process = subprocess.Popen(
-            [self.program, "--socket", self.address, *self.arguments], stdin=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + START_SECONDS
-        while not socket.exists():
-            assert self.process.poll() is None, f"{self.program.name} did not start"
-            assert time.monotonic() < deadline, f"{self.program.name} does not listen"
-            time.sleep(0.005)
+        self.process = start_model(self.program, self.address, *self.arguments)
         return self
 
     def kill(self):

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from model_peer import start_model
 from pollux.pytest_plugin import polluxd_path
 
 BIN = polluxd_path().parent
@@ -22,10 +23,7 @@ class Model:
         self.process = None
 
     def start(self, *arguments):
-        self.process = subprocess.Popen([BIN / "pollux-nvme-model", "--socket", self.directory, *arguments])
-        socket = self.directory / "cntrl"
-        while not socket.exists():
-            assert self.process.poll() is None, "the model ended"
+        self.process = start_model(BIN / "pollux-nvme-model", self.directory, *arguments)
         return self
 
     def stop(self):
