@@ -13,6 +13,7 @@
 #include "rpc/spdk_config.h"
 #include "service/handlers.h"
 #include "service/ioat_handlers.h"
+#include "service/nvme_handlers.h"
 #include "service/nvmf_handlers.h"
 #include "service/systemd.h"
 
@@ -118,7 +119,8 @@ Task<Status> Appliance::Start() {
     return method != nullptr && method->options.state() == v1::STATE_STARTUP;
   };
   const auto apply = [this](rpc::SavedCall call) { return ApplySaved(std::move(call)); };
-  co_await configuration_->Replay(dispatcher_->turn(), apply, startup);
+  const Configuration::Settle nothing;
+  co_await configuration_->Replay(dispatcher_->turn(), apply, nothing, startup);
   std::vector<rpc::SavedCall> first;
   std::vector<rpc::SavedCall> later;
   for (rpc::SavedCall& call : imported_) (startup(call.method) ? first : later).push_back(call);
@@ -384,7 +386,8 @@ Task<void> Appliance::ReplayAll() {
     return method == nullptr || method->options.state() != v1::STATE_STARTUP;
   };
   const auto apply = [this](rpc::SavedCall call) { return ApplySaved(std::move(call)); };
-  co_await configuration_->Replay(dispatcher_->turn(), apply, runtime);
+  const auto settle = [this] { return handlers_->nvme().AttachesEnded(); };
+  co_await configuration_->Replay(dispatcher_->turn(), apply, settle, runtime);
 }
 
 Task<Status> Appliance::ApplySaved(rpc::SavedCall call) {
@@ -475,11 +478,15 @@ std::vector<std::string> Appliance::Complaints() const {
   return complaints;
 }
 
-Task<void> Appliance::Stop() {
+void Appliance::GiveUpWaits() {
   stopping_ = true;
-  if (grpc_server_ != nullptr) grpc_server_->SetServing(false);
   if (nvme_ != nullptr) nvme_->CancelConnects();
   if (ioat_ != nullptr) ioat_->CancelAttaches();
+}
+
+Task<void> Appliance::Stop() {
+  GiveUpWaits();
+  if (grpc_server_ != nullptr) grpc_server_->SetServing(false);
   if (initialisation_ == Initialisation::kRunning) co_await initialisation_ended_;
   initialised_.Set();
   if (handlers_ != nullptr) handlers_->EndWaits();

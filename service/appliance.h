@@ -52,6 +52,9 @@ class Appliance {
   // What framework_start_init asks for: memory, reactors, targets, the saved configuration,
   // listeners. Once: EALREADY when it was begun before. Stop() waits for its end.
   Task<Status> Initialise();
+  // A stop was asked for: what answers late, or never, is not waited for any more. Start() ends
+  // soon.
+  void GiveUpWaits();
   // In order, within 2 seconds: no new work, drain for at most 1.5 s, abort what is left.
   Task<void> Stop();
 

@@ -105,7 +105,7 @@ std::vector<rpc::SavedCall> Configuration::CallsWhere(
   return calls;
 }
 
-Task<void> Configuration::Replay(Turn& turn, Apply apply,
+Task<void> Configuration::Replay(Turn& turn, Apply apply, Settle settle,
                                  std::function<bool(const std::string& method)> wanted) {
   for (const auto* entry : InOrder()) {
     const auto& calls = entry->second.calls;
@@ -117,7 +117,10 @@ Task<void> Configuration::Replay(Turn& turn, Apply apply,
     pending_[entry->first] = parked;
   }
   starting_ = true;
-  while (co_await RetryPending(turn, apply)) {
+  for (bool revived = true; revived;) {
+    revived = co_await RetryPending(turn, apply);
+    if (revived || !settle) continue;
+    revived = co_await settle();
   }
   starting_ = false;
   for (const auto& [id, parked] : pending_) {

@@ -83,9 +83,13 @@ class Configuration final : public rpc::ChangeKeeper {
 
   // --- Replay.
 
+  // Waits for what calls have begun and go on with beside the replay; true when something came to
+  // life by it. Without the turn. None: no call does that.
+  using Settle = std::function<Task<bool>()>;
   // Makes the saved calls of the methods that `wanted` accepts, in order, and goes round again as
   // long as a round brought something to life. What fails is parked with its reason.
-  Task<void> Replay(Turn& turn, Apply apply, std::function<bool(const std::string& method)> wanted);
+  Task<void> Replay(Turn& turn, Apply apply, Settle settle,
+                    std::function<bool(const std::string& method)> wanted);
   // Tries what is parked once more, a turn for each call; true when something came to life. One at
   // a time.
   Task<bool> RetryPending(Turn& turn, Apply apply);

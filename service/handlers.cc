@@ -126,6 +126,7 @@ void Handlers::StopObserving(DeviceRegistry& devices) {
 NvmeControllers::Observer& Handlers::nvme_observer() { return *all_; }
 IoatHandlers& Handlers::ioat() { return all_->ioat; }
 NvmfHandlers& Handlers::nvmf() { return all_->nvmf; }
+NvmeHandlers& Handlers::nvme() { return all_->nvme; }
 
 void Handlers::EndWaits() {
   all_->bdev.EndWaits();

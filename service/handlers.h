@@ -10,6 +10,7 @@ namespace pollux::service {
 class Appliance;
 class Configuration;
 class IoatHandlers;
+class NvmeHandlers;
 class NvmfHandlers;
 
 // All handlers, a class per service of the .proto files. The list in BindAll is the one place where
@@ -29,6 +30,7 @@ class Handlers {
   NvmeControllers::Observer& nvme_observer();
   IoatHandlers& ioat();
   NvmfHandlers& nvmf();
+  NvmeHandlers& nvme();
 
  private:
   struct All;

@@ -62,12 +62,9 @@ void NvmeHandlers::Bind(rpc::Dispatcher& dispatcher) {
 Task<Result<v1::BdevNvmeAttachControllerResponse>> NvmeHandlers::Attach(
     v1::BdevNvmeAttachControllerRequest request, rpc::Caller caller) {
   ASSIGN_OR_CO_RETURN(const NvmeAttachment attachment, NvmeAttachmentOf(request));
-  // Before anybody is served nothing waits for the turn.
-  if (caller.replay && appliance_.initialised().is_set()) {
-    co_return BeginAttachPending(attachment);
-  }
+  if (caller.replay) co_return BeginAttachPending(attachment);
   const ObjectId id = IdOf(attachment);
-  if (!caller.replay && appliance_.configuration().IsPending(id)) {
+  if (appliance_.configuration().IsPending(id)) {
     co_return ErrorOfField(EEXIST, "name", attachment.name,
                            "this path is configured already and pending; detach it first");
   }
@@ -137,12 +134,18 @@ Task<Status> NvmeHandlers::ConnectAndPublish(NvmePath* path, Turn::Holder* turn)
 // The replay has the turn, and shall not keep it for a slow device.
 Status NvmeHandlers::BeginAttachPending(const NvmeAttachment& attachment) {
   const ObjectId id = IdOf(attachment);
-  if (!attaching_.contains(id) && !appliance_.stopping()) {
+  const bool tried = last_failures_.contains(id) && !appliance_.initialised().is_set();
+  if (!tried && !attaching_.contains(id) && !appliance_.stopping()) {
     appliance_.Spawn(AttachPending(attachment, id));
   }
   const auto failure = last_failures_.find(id);
   if (failure != last_failures_.end()) return failure->second;
   return Unavailable("it is being attached");
+}
+
+Task<bool> NvmeHandlers::AttachesEnded() {
+  while (!attaching_.empty()) co_await attach_ended_;
+  co_return std::exchange(one_attached_, false);
 }
 
 Task<void> NvmeHandlers::AttachPending(NvmeAttachment attachment, ObjectId id) {
@@ -169,11 +172,14 @@ Task<void> NvmeHandlers::AttachPending(NvmeAttachment attachment, ObjectId id) {
   }
   attaching_.erase(id);
   if (status.ok()) {
+    one_attached_ = true;
     last_failures_.erase(id);
     appliance_.RetryPendingSoon();  // What waits for its disks.
   } else {
     last_failures_[id] = status;
+    if (appliance_.configuration().IsPending(id)) NoteReason(id, status);
   }
+  attach_ended_.Pulse();
 }
 
 // --- Detaching.
@@ -255,6 +261,10 @@ Task<Result<v1::BdevNvmeSetHotplugResponse>> NvmeHandlers::SetHotplug(
 void NvmeHandlers::OnPathGone(const NvmeAttachment& attachment, const Status& why) {
   const ObjectId id = IdOf(attachment);
   last_failures_.erase(id);
+  NoteReason(id, why);
+}
+
+void NvmeHandlers::NoteReason(const ObjectId& id, const Status& why) {
   if (appliance_.stopping()) return;
   const std::vector<rpc::SavedCall> calls = appliance_.configuration().CallsOf(id);
   if (!calls.empty()) appliance_.configuration().Park(id, calls.front(), why);

@@ -24,14 +24,16 @@ class Appliance;
 // missing keeps no other from coming back; the saved call says which path it is.
 //
 // An attach that was called takes its name, waits for the device without the turn, and publishes
-// the disks under it. One that is tried again because it was pending runs beside the replay, which
-// goes on without it.
+// the disks under it. One that is replayed, at start or because it was pending, runs beside the
+// replay and the others: a device that does not answer holds up none of them.
 class NvmeHandlers final : public NvmeControllers::Observer {
  public:
   explicit NvmeHandlers(Appliance& appliance) : appliance_(appliance), hotplug_(appliance) {}
   void Bind(rpc::Dispatcher& dispatcher);
   // Nothing is attached by itself any more: the appliance stops.
   void EndHotplug() { hotplug_.Stop(); }
+  // Waits for the attaches that the replay began; true when one succeeded since this was asked.
+  Task<bool> AttachesEnded();
 
  private:
   Task<Result<v1::BdevNvmeAttachControllerResponse>> Attach(
@@ -58,13 +60,18 @@ class NvmeHandlers final : public NvmeControllers::Observer {
   Task<Status> ConnectAndPublish(NvmePath* path, Turn::Holder* turn);
   // Attaches a pending path and takes it off the pending list, or says why it stays there.
   Task<void> AttachPending(NvmeAttachment attachment, ObjectId id);
+  // Why it is pending still. At start each path is tried once, however often the replay goes round.
   Status BeginAttachPending(const NvmeAttachment& attachment);
+  // The path, if it is saved, is pending for this reason.
+  void NoteReason(const ObjectId& id, const Status& why);
   // It is pending from now on, and its saved call attaches it when it is there again.
   void OnPathGone(const NvmeAttachment& attachment, const Status& why) override;
 
   Appliance& appliance_;
   NvmeHotplug hotplug_;
   std::set<ObjectId> attaching_;              // Pending ones, beside the replay.
+  Event attach_ended_;                        // One of them.
+  bool one_attached_ = false;                 // Since AttachesEnded().
   std::map<ObjectId, Status> last_failures_;  // Of pending ones.
 };
 

@@ -68,7 +68,7 @@ class Daemon final : public FdHandler {
     }
     LogNotice("service", "%s: stopping", strsignal(signal));
     stop_asked_ = true;
-    if (!starting_) BeginStop();
+    starting_ ? appliance_.GiveUpWaits() : BeginStop();
   }
 
   void BeginStop() {

@@ -9,14 +9,16 @@ import threading
 
 import pytest
 
+import exports
+from nvme_peer import NvmeModel
 from pollux import PolluxError
 
 
 class SilentServer:
     """`address` is where it is attached from; it never answers."""
 
-    def __init__(self):
-        self.address = tempfile.mkdtemp(prefix="pollux-silent-")
+    def __init__(self, address=None):
+        self.address = address or tempfile.mkdtemp(prefix="pollux-silent-")
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.bind(str(pathlib.Path(self.address) / "cntrl"))
         self.socket.listen(8)
@@ -91,3 +93,53 @@ def test_a_silent_server_does_not_keep_polluxd_from_ending(polluxd, server, meth
     attach.join(timeout=60)
     assert not attach.is_alive()
     connection.close()
+
+
+@pytest.fixture
+def saved_controllers(polluxd):
+    """The models of three controllers that a stopped polluxd has saved. The disk of the last is exported,
+    and this one alone runs: their disks are the same."""
+    models = []
+    for number in range(3):
+        if models:
+            models[-1].kill()
+            polluxd.start()
+        models.append(NvmeModel().start())
+        polluxd.client.bdev_nvme_attach_controller(f"Nvme{number}", "VFIOUSER", models[-1].address)
+        if number == 2:
+            exports.export(polluxd.client, "Nvme2n1")
+        polluxd.stop()
+    yield models
+    for model in models:
+        model.finish()
+
+
+def silence(model):
+    """A silent server in the place of a model that runs no more."""
+    (pathlib.Path(model.address) / "cntrl").unlink(missing_ok=True)
+    return SilentServer(model.address)
+
+
+def test_saved_controllers_are_attached_side_by_side(polluxd, saved_controllers):
+    servers = [silence(model) for model in saved_controllers[:2]]
+    polluxd.start()
+    # Neither has answered when the other is asked.
+    connections = [server.accept() for server in servers]
+    for connection in connections:
+        connection.close()
+    status = polluxd.client.pollux_get_status()
+    assert [one["name"] for one in status["pending"]] == ["Nvme0", "Nvme1"]
+    assert all("gone" in one["reason"] or "closed" in one["reason"] for one in status["pending"]), status["pending"]
+    assert [disk["name"] for disk in polluxd.client.bdev_get_bdevs()] == ["Nvme2n1"]
+    assert [lun["bdev_name"] for node in polluxd.client.iscsi_get_target_nodes() for lun in node["luns"]] == ["Nvme2n1"]
+    for server in servers:
+        server.socket.close()
+
+
+def test_polluxd_ends_while_saved_controllers_are_silent(polluxd, saved_controllers):
+    server = silence(saved_controllers[0])
+    polluxd.start()
+    connection = server.accept()
+    polluxd.stop()
+    connection.close()
+    server.socket.close()
