@@ -82,6 +82,12 @@ std::optional<Sense> CheckWritable(Execution& e);
 void TakeWholeBlocks(Execution& e, Execution::Step next);
 // The step after an I/O that was the last thing to do.
 void EndAfterWrite(Execution& e);
+// Compares the burst's blocks in the first half of the buffer with those in the second: true when
+// they are the same, else the command has ended by EndMiscompare.
+bool HalvesMatch(Execution& e);
+// One step over `blocks` from transfer.lba on: `data` is written where the medium has `expected`.
+void SubmitCompareAndWrite(Execution& e, uint64_t blocks, std::byte* expected, std::byte* data,
+                           Execution::Step next);
 // MISCOMPARE DURING VERIFY, with the place of the first byte that differs in the data-out buffer.
 void EndMiscompare(Execution& e, uint64_t offset);
 // Ends a command whose data-out buffer is larger than what the initiator has and that cannot make

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cstring>
 
 #include "targets/scsi/commands.h"
 
@@ -37,15 +36,7 @@ void OnMediumRead(Execution& e) {
   std::byte* ours = e.buffer() + Third(e);
   std::byte* both = e.buffer() + 2 * Third(e);
   for (size_t i = 0; i < bytes; ++i) both[i] = theirs[i] | ours[i];
-  e.parts[0] = {ours, bytes};
-  e.parts[1] = {both, bytes};
-  e.io.type = IoType::kCompareAndWrite;
-  e.io.fua = e.transfer.fua;
-  e.io.lba = e.transfer.lba;
-  e.io.blocks = e.transfer.burst_blocks;
-  e.io.compare_data = {&e.parts[0], 1};
-  e.io.data = {&e.parts[1], 1};
-  e.Submit(OnWritten);
+  SubmitCompareAndWrite(e, e.transfer.burst_blocks, ours, both, OnWritten);
 }
 
 void ReadMedium(Execution& e) {

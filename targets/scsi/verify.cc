@@ -43,16 +43,10 @@ void CompareBurst(Execution& e);
 void OnMediumRead(Execution& e) {
   Execution::Transfer& t = e.transfer;
   if (e.io.status != IoStatus::kSuccess) return e.EndWithIo(e.io.status, /*write=*/false);
-  const size_t bytes = static_cast<size_t>(t.burst_blocks * e.block_bytes());
-  const std::byte* theirs = e.buffer();
-  const std::byte* ours = e.buffer() + e.buffer_bytes() / 2;
-  if (std::memcmp(theirs, ours, bytes) != 0) {
-    const auto at = std::mismatch(theirs, theirs + bytes, ours).first - theirs;
-    return EndMiscompare(e, t.offset + static_cast<uint64_t>(at));
-  }
+  if (!HalvesMatch(e)) return;
   t.lba += t.burst_blocks;
   t.blocks -= t.burst_blocks;
-  t.offset += bytes;
+  t.offset += t.burst_blocks * e.block_bytes();
   CompareBurst(e);
 }
 
@@ -77,25 +71,42 @@ void OnComparedAndWritten(Execution& e) {
   EndAfterWrite(e);
 }
 
-void SubmitCompareAndWrite(Execution& e) {
-  const size_t half = static_cast<size_t>(e.transfer.blocks * e.block_bytes());
-  e.parts[0] = {e.buffer(), half};
-  e.parts[1] = {e.buffer() + half, half};
-  e.io.type = IoType::kCompareAndWrite;
-  e.io.fua = e.transfer.fua;
-  e.io.lba = e.transfer.lba;
-  e.io.blocks = e.transfer.blocks;
-  e.io.compare_data = {&e.parts[0], 1};
-  e.io.data = {&e.parts[1], 1};
-  e.Submit(OnComparedAndWritten);
+void OnBothHalves(Execution& e) {
+  const uint64_t blocks = e.transfer.blocks;
+  SubmitCompareAndWrite(e, blocks, e.buffer(), e.buffer() + blocks * e.block_bytes(),
+                        OnComparedAndWritten);
 }
 
 void FetchCompareAndWrite(Execution& e) {
   const iovec part{e.buffer(), static_cast<size_t>(2 * e.transfer.blocks * e.block_bytes())};
-  e.WantDataOut(0, {&part, 1}, SubmitCompareAndWrite);
+  e.WantDataOut(0, {&part, 1}, OnBothHalves);
 }
 
 }  // namespace
+
+bool HalvesMatch(Execution& e) {
+  const size_t bytes = static_cast<size_t>(e.transfer.burst_blocks * e.block_bytes());
+  const std::byte* first = e.buffer();
+  const std::byte* second = e.buffer() + e.buffer_bytes() / 2;
+  if (std::memcmp(first, second, bytes) == 0) return true;
+  const auto at = std::mismatch(first, first + bytes, second).first - first;
+  EndMiscompare(e, e.transfer.offset + static_cast<uint64_t>(at));
+  return false;
+}
+
+void SubmitCompareAndWrite(Execution& e, uint64_t blocks, std::byte* expected, std::byte* data,
+                           Execution::Step next) {
+  const size_t bytes = static_cast<size_t>(blocks * e.block_bytes());
+  e.parts[0] = {expected, bytes};
+  e.parts[1] = {data, bytes};
+  e.io.type = IoType::kCompareAndWrite;
+  e.io.fua = e.transfer.fua;
+  e.io.lba = e.transfer.lba;
+  e.io.blocks = blocks;
+  e.io.compare_data = {&e.parts[0], 1};
+  e.io.data = {&e.parts[1], 1};
+  e.Submit(next);
+}
 
 void EndMiscompare(Execution& e, uint64_t offset) {
   Sense sense{SenseKey::kMiscompare, AdditionalSense::kMiscompareDuringVerify};

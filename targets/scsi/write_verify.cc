@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cstring>
 
 #include "targets/scsi/commands.h"
 
@@ -14,17 +13,11 @@ void WriteBurst(Execution& e);
 void OnReadBack(Execution& e) {
   Execution::Transfer& t = e.transfer;
   if (e.io.status != IoStatus::kSuccess) return e.EndWithIo(e.io.status, /*write=*/false);
-  const size_t bytes = static_cast<size_t>(t.burst_blocks * e.block_bytes());
-  const std::byte* written = e.buffer();
-  const std::byte* read = e.buffer() + e.buffer_bytes() / 2;
   const bool compares = ((e.cdb()[1] & kBytchkMask) >> 1) == 1;
-  if (compares && std::memcmp(written, read, bytes) != 0) {
-    const auto at = std::mismatch(written, written + bytes, read).first - written;
-    return EndMiscompare(e, t.offset + static_cast<uint64_t>(at));
-  }
+  if (compares && !HalvesMatch(e)) return;
   t.lba += t.burst_blocks;
   t.blocks -= t.burst_blocks;
-  t.offset += bytes;
+  t.offset += t.burst_blocks * e.block_bytes();
   WriteBurst(e);
 }
 
