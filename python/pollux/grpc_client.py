@@ -119,7 +119,7 @@ class GrpcClient(Methods):
             for data in answers:
                 yield self._codec.decode_message("pollux.v1.EventsWatchResponse", data)
         except grpc.RpcError as error:
-            raise self._error("Events.Watch", error) from error
+            raise self._error("Events.Watch", error, timeout) from error
         finally:
             answers.cancel()
 
@@ -137,18 +137,19 @@ class GrpcClient(Methods):
         try:
             data = future.result()
         except grpc.RpcError as error:
-            raise self._error(name, error) from error
+            raise self._error(name, error, self.timeout) from error
         except grpc.FutureCancelledError as error:
             raise ConnectionLost(f"{name} was cancelled") from error
         return self._codec.decode(self.catalog.methods[name], data)
 
-    def _error(self, name, error):
+    def _error(self, name, error, timeout):
         for key, value in error.trailing_metadata() or ():
             if key == "grpc-status-details-bin":
                 return self._detailed(name, value)
         code, text = error.code(), error.details() or ""
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-            return CallTimeout(f"no answer within {self.timeout:g} s")
+            # Without one of ours: the server, or somebody between, gave up.
+            return CallTimeout(text if timeout is None else f"no answer within {timeout:g} s")
         if code == grpc.StatusCode.UNAVAILABLE:
             return (CannotConnect if "failed to connect" in text else ConnectionLost)(text)
         return PolluxError(f"{name}: {code.name}: {text}")

@@ -313,3 +313,13 @@ def test_the_stop_of_the_server_ends_a_wait(polluxd):
             assert waiting.result(30) == []
         except pollux.ConnectionLost:
             pass
+
+
+@pytest.mark.parametrize("of_the_client", [None, 60.0])
+def test_the_deadline_of_a_watch_is_its_own(grpc_client, of_the_client):
+    grpc_client.timeout = of_the_client
+    answers = grpc_client.watch(timeout=0.5)
+    assert next(answers)["snapshot"]
+    with pytest.raises(pollux.CallTimeout, match="within 0.5 s"):
+        for _ in answers:
+            pass
