@@ -99,11 +99,12 @@ Status AuthGroups::Create(AuthGroup group) {
   return OkStatus();
 }
 
-Status AuthGroups::Load(std::vector<AuthGroup> groups) {
+void AuthGroups::Load(std::vector<AuthGroup> groups) {
   CHECK(groups_.empty());
-  for (AuthGroup& group : groups) RETURN_IF_ERROR(Create(std::move(group)));
+  for (AuthGroup& group : groups) {
+    groups_.push_back(std::make_shared<const AuthGroup>(std::move(group)));
+  }
   from_file_ = groups_.size();
-  return OkStatus();
 }
 
 Status AuthGroups::AddSecret(int32_t tag, ChapSecret secret) {

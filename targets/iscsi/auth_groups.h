@@ -23,7 +23,7 @@ class AuthGroups {
   Status Create(AuthGroup group);
   // What auth_file has, which ReadAuthFile checked, when there are no groups yet. These groups
   // change with the file alone: who wants to change them otherwise gets EPERM.
-  Status Load(std::vector<AuthGroup> groups);
+  void Load(std::vector<AuthGroup> groups);
   Status AddSecret(int32_t tag, ChapSecret secret);
   Status RemoveSecret(int32_t tag, const std::string& user);
   // Who is logged in stays.

@@ -39,7 +39,7 @@ Task<Status> IscsiTarget::Impl::Start(Options wanted) {
   CO_RETURN_IF_ERROR(Validate(wanted));
   if (wanted.auth_file.has_value()) {
     ASSIGN_OR_CO_RETURN(std::vector<AuthGroup> groups, ReadAuthFile(*wanted.auth_file));
-    CO_RETURN_IF_ERROR(auth_groups.Load(std::move(groups)));
+    auth_groups.Load(std::move(groups));
   }
   options = std::move(wanted);
   const size_t reactors = env.reactors.size();

@@ -535,6 +535,20 @@ def test_a_file_of_groups_says_who_gets_in(start_polluxd, tmp_path):
     assert SECRET not in json.dumps(saved(client))
 
 
+def test_a_short_secret_of_the_file_is_warned_of_once_for_each_reading(start_polluxd, tmp_path):
+    path = tmp_path / "auth.conf"
+    path.write_text(f'[AuthGroup{GROUP}]\nAuth "{USER}" "short"\n')
+    polluxd = start_polluxd("--wait-for-rpc")
+
+    def warnings():
+        return polluxd.log().count("a secret of user")
+
+    polluxd.client.iscsi_set_options(auth_file=str(path))
+    assert warnings() == 1
+    polluxd.client.framework_start_init()
+    assert warnings() == 2
+
+
 def test_a_damaged_file_of_groups_is_refused(start_polluxd, tmp_path):
     client = start_polluxd("--wait-for-rpc").client
     path = tmp_path / "auth.conf"
