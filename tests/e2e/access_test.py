@@ -15,6 +15,7 @@ import grpc
 import pytest
 from certificates import Authority
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from hang_up import send_and_hang_up
 
 from pollux.client import Client
 from pollux.errors import CannotConnect, ConnectionLost, PolluxError, RpcError
@@ -273,13 +274,7 @@ def test_garbage_and_cut_handshakes_leave_nothing(secure, tmp_path):
         damaged += [hello[:3] + b"\xff\xff" + hello[5:], hello * 3]
         for text in damaged:
             with socket.create_connection(("127.0.0.1", secure.port), timeout=20) as peer:
-                peer.sendall(text)
-                peer.shutdown(socket.SHUT_WR)
-                try:
-                    while peer.recv(4096):
-                        pass
-                except ConnectionResetError:
-                    pass
+                send_and_hang_up(peer, text)
         wait_for(lambda: descriptors(secure.daemon) <= before)
         assert caller.bdev_get_bdevs() == []
 

@@ -14,6 +14,7 @@ import pytest
 
 import iscsi_peer as iscsi
 from exports import BLOCK, export, memory_disk, wait_until
+from hang_up import send_and_hang_up
 from iscsi_peer import FINAL, IMMEDIATE, Closed, Pdu, Peer, header, text
 
 ANSWER_SECONDS = 5
@@ -494,14 +495,8 @@ def test_random_bits_are_flipped(polluxd, target, bystander):
             place = rng.choice([rng.randrange(48), len(login) + rng.randrange(48), rng.randrange(len(stream))])
             stream[place] ^= 1 << rng.randrange(8)
         with socket.create_connection((target.host, target.port)) as connection:
-            connection.sendall(stream)
-            connection.shutdown(socket.SHUT_WR)
             connection.settimeout(ANSWER_SECONDS)
-            try:
-                while connection.recv(65536):
-                    pass
-            except ConnectionResetError:
-                pass
+            send_and_hang_up(connection, stream)
     connections_end(polluxd, 1)
 
 

@@ -17,6 +17,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 import pollux
 from exports import MIB, export, fails_to_start, file_disk, memory_disk, saved, wait_until
+from hang_up import send_and_hang_up
 from pollux import descriptors
 from pollux.grpc_client import GrpcClient, target
 from pollux.pytest_plugin import is_instrumented, polluxd_path
@@ -451,13 +452,7 @@ def raw(polluxd):
 def test_damage_harms_nobody_else(shared_polluxd, what):
     before = descriptors_of(shared_polluxd)
     with raw(shared_polluxd) as connection:
-        try:
-            connection.sendall(DAMAGE[what])
-            connection.shutdown(socket.SHUT_WR)
-            while connection.recv(1 << 16):
-                pass
-        except OSError:
-            pass
+        send_and_hang_up(connection, DAMAGE[what])
     with shared_polluxd.connect_grpc() as client:
         assert client.spdk_get_version()
     assert wait_until(lambda: descriptors_of(shared_polluxd) <= before, 60)

@@ -13,6 +13,7 @@ import pytest
 import nvme_tcp_host as nvme
 import nvme_tcp_wire as wire
 from exports import BLOCK, wait_until
+from hang_up import send_and_hang_up
 from nvme_tcp_host import DISCOVERY_NQN, Controller, Host, Queue
 from nvme_tcp_wire import C2H_TERM, COMMAND, HEADER_LENGTH, Closed, Wire, common_header
 from nvmf_exports import IMPATIENT, NQN, Bystander, Subsystem
@@ -588,14 +589,8 @@ def test_random_bits_are_flipped(subsystem):
             place = rng.choice([rng.randrange(128), 128 + rng.randrange(72), rng.randrange(len(stream))])
             damaged[place] ^= 1 << rng.randrange(8)
         with socket.create_connection(subsystem.address) as connection:
-            connection.sendall(damaged)
-            connection.shutdown(socket.SHUT_WR)
             connection.settimeout(ANSWER_SECONDS)
-            try:
-                while connection.recv(65536):
-                    pass
-            except ConnectionResetError:
-                pass
+            send_and_hang_up(connection, damaged)
     subsystem.await_controllers(1)
 
 
