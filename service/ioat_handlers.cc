@@ -99,6 +99,8 @@ Task<Result<v1::IoatAttachDeviceResponse>> IoatHandlers::Attach(v1::IoatAttachDe
   }
   // Before anybody is served nothing waits for the turn.
   if (caller.replay && appliance_.initialised().is_set()) co_return BeginAttachPending(address);
+  // Those under way were given up; who begins now would be waited for.
+  if (appliance_.stopping()) co_return Cancelled("the appliance is stopping");
 
   last_failures_.erase(address);
   if (caller.turn != nullptr) caller.turn->GiveBack();

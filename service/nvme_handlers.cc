@@ -63,6 +63,8 @@ Task<Result<v1::BdevNvmeAttachControllerResponse>> NvmeHandlers::Attach(
     v1::BdevNvmeAttachControllerRequest request, rpc::Caller caller) {
   ASSIGN_OR_CO_RETURN(const NvmeAttachment attachment, NvmeAttachmentOf(request));
   if (caller.replay) co_return BeginAttachPending(attachment);
+  // Those under way were given up; who begins now would be waited for.
+  if (appliance_.stopping()) co_return Cancelled("the appliance is stopping");
   const ObjectId id = IdOf(attachment);
   if (appliance_.configuration().IsPending(id)) {
     co_return ErrorOfField(EEXIST, "name", attachment.name,

@@ -1,8 +1,11 @@
 """vfio-user servers that take a connection and say nothing, or take none: they hold up nobody but who attaches
 from them."""
 
+import json
 import pathlib
+import re
 import shutil
+import signal
 import socket
 import tempfile
 import threading
@@ -12,6 +15,7 @@ import pytest
 import exports
 from nvme_peer import NvmeModel
 from pollux import PolluxError
+from pollux.errors import CannotConnect
 
 
 class SilentServer:
@@ -143,3 +147,33 @@ def test_polluxd_ends_while_saved_controllers_are_silent(polluxd, saved_controll
     polluxd.stop()
     connection.close()
     server.socket.close()
+
+
+def start_and_stop_at_once(daemon, monkeypatch):
+    """Stopped as soon as it takes signals, which is before it attaches anything."""
+    monkeypatch.setattr(daemon, "connect", lambda timeout=0: wait_for_its_signals(daemon.process))
+    daemon.start()
+    daemon.process.send_signal(signal.SIGTERM)
+
+
+def wait_for_its_signals(process):
+    status = pathlib.Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+    blocked = int(re.search(r"^SigBlk:\s*(\w+)$", status, re.MULTILINE)[1], 16)
+    if not blocked & 1 << (signal.SIGTERM - 1):
+        raise CannotConnect("it does not take signals yet")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_is_attached_from_a_file_after_a_stop(start_polluxd, server, tmp_path, monkeypatch, method):
+    """The disks before it take the time in which the stop arrives; one that comes later still ends the attach."""
+    keys = ("name", "trtype", "traddr") if method.startswith("bdev") else ("address",)
+    calls = [("bdev_null_create", {"name": f"Null{i}", "num_blocks": 8, "block_size": 512}) for i in range(2000)]
+    calls += [(method, dict(zip(keys, attach_of(method, server))))]
+    file = tmp_path / "config.json"
+    config = [{"method": name, "params": params} for name, params in calls]
+    file.write_text(json.dumps({"subsystems": [{"subsystem": "bdev", "config": config}]}), encoding="ascii")
+    daemon = start_polluxd("--no-state", "-c", file, start=False)
+    start_and_stop_at_once(daemon, monkeypatch)
+    assert daemon.process.wait(20) == 1
+    assert re.search("the appliance is stopping|was given up", daemon.log()), daemon.log()
+    daemon.kill()
