@@ -13,6 +13,7 @@ import threading
 import pytest
 
 import exports
+from ioat_peer import IoatModel
 from nvme_peer import NvmeModel
 from pollux import PolluxError
 from pollux.errors import CannotConnect
@@ -147,6 +148,25 @@ def test_polluxd_ends_while_saved_controllers_are_silent(polluxd, saved_controll
     polluxd.stop()
     connection.close()
     server.socket.close()
+
+
+def test_a_stop_gives_up_saved_dma_engines(polluxd):
+    """The first is asked when the stop comes, the second never."""
+    models = [IoatModel().start() for _ in range(2)]
+    for model in models:
+        polluxd.client.ioat_attach_device(model.address)
+    polluxd.stop()
+    for model in models:
+        model.kill()
+    servers = [silence(model) for model in models]
+    polluxd.start()
+    connection = servers[0].accept()
+    polluxd.stop()
+    assert "does not answer" not in polluxd.log()
+    connection.close()
+    for model, server in zip(models, servers):
+        server.socket.close()
+        model.finish()
 
 
 def start_and_stop_at_once(daemon, monkeypatch):
