@@ -25,7 +25,7 @@ std::optional<Sense> CheckRange(Execution& e, uint64_t lba, uint64_t blocks) {
 }
 
 std::optional<Sense> CheckWritable(Execution& e) {
-  if (!e.disk().read_only) return std::nullopt;
+  if (!e.unit()->write_protected()) return std::nullopt;
   return Sense{SenseKey::kDataProtect, AdditionalSense::kWriteProtected};
 }
 

@@ -6,6 +6,7 @@
 
 #include "core/run_on.h"
 #include "targets/scsi/nexus_impl.h"
+#include "targets/scsi/shared_status.h"
 #include "targets/scsi/unit_reservations.h"
 
 namespace pollux::scsi {
@@ -157,6 +158,17 @@ void DeviceView::Tell(int number, UnitAttention condition) {
   }
 }
 
+void DeviceView::TellOthers(int number, uint64_t than, UnitAttention condition) {
+  for (Nexus::Impl* nexus : nexuses_) {
+    if (nexus->nexus_number == than) continue;
+    nexus->unit_attentions[static_cast<size_t>(number)].Add(condition);
+  }
+}
+
+void DeviceView::ShowStatus(int number, const UnitStatus& status) {
+  if (LogicalUnit* const unit = Find(number)) unit->status = status;
+}
+
 Task<void> DeviceView::AbortEverywhere(int number, bool reset, Nexus::Impl* asker) {
   for (const auto& view : views_) {
     co_await SwitchTo(view->reactor_);
@@ -165,24 +177,21 @@ Task<void> DeviceView::AbortEverywhere(int number, bool reset, Nexus::Impl* aske
   }
   co_await SwitchTo(reactor_);
   if (!reset) co_return;
-  std::vector<std::shared_ptr<UnitReservations>> concerned;
+  std::vector<std::shared_ptr<UnitReservations>> reservations;
+  std::vector<std::shared_ptr<SharedStatus>> statuses;
   for (const auto& unit : units_) {
     if (unit == nullptr || (number != kAll && unit->number != number)) continue;
-    if (unit->reservation_state->reserved_by != 0) concerned.push_back(unit->reservations);
+    if (unit->reservation_state->reserved_by != 0) reservations.push_back(unit->reservations);
+    statuses.push_back(unit->shared_status);
   }
-  for (const auto& reservations : concerned) co_await reservations->EndReserve6(0);
+  for (const auto& of_unit : reservations) co_await of_unit->EndReserve6(0);
+  for (const auto& of_unit : statuses) co_await of_unit->Reset();
 }
 
 // The asker's transport knows what it does; the others are asked to let go of their buffers.
 void DeviceView::AbortHere(int number, bool reset, Nexus::Impl* asker) {
   for (Nexus::Impl* nexus : nexuses_) {
     nexus->AbortAll(number, Execution::Early::kAborted, /*transport_let_go=*/nexus == asker);
-    if (!reset) continue;
-    if (number == kAll) {
-      nexus->descriptor_sense.reset();
-    } else {
-      nexus->descriptor_sense.reset(static_cast<size_t>(number));
-    }
   }
   if (reset) Tell(number, UnitAttention::kReset);
 }

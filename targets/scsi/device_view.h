@@ -11,6 +11,7 @@
 #include "targets/scsi/nexus.h"
 #include "targets/scsi/reservation_access.h"
 #include "targets/scsi/unit_attention.h"
+#include "targets/scsi/unit_status.h"
 
 namespace pollux::scsi {
 
@@ -36,6 +37,7 @@ struct DiskFacts {
 };
 
 class Execution;
+class SharedStatus;
 class UnitReservations;
 
 // A LUN on one reactor.
@@ -47,7 +49,10 @@ struct LogicalUnit {
   std::shared_ptr<const ReservationState> reservation_state;
   // The same while something is reserved, else null: what each command looks at.
   const ReservationState* reserved = nullptr;
+  std::shared_ptr<SharedStatus> shared_status;
+  UnitStatus status;
 
+  bool write_protected() const { return disk->read_only || status.software_write_protect; }
   void Show(std::shared_ptr<const ReservationState> state) {
     reserved = state->reserved() ? state.get() : nullptr;
     reservation_state = std::move(state);
@@ -82,6 +87,8 @@ class DeviceView {
   void AddNexus(Nexus::Impl& nexus);
   void RemoveNexus(Nexus::Impl& nexus);
   void Tell(int number, UnitAttention condition);  // Every nexus.
+  void TellOthers(int number, uint64_t than, UnitAttention condition);
+  void ShowStatus(int number, const UnitStatus& status);
 
   // --- Reservations of a LUN (unit_reservations.h); nothing where it is not there.
   void ShowReservations(int number, std::shared_ptr<const ReservationState> state);
@@ -100,8 +107,8 @@ class DeviceView {
   // (null), on every reactor.
   static constexpr int kAll = -1;
   static constexpr uint64_t kEvery = UINT64_MAX;
-  // Ends them; when `reset`, the unit attention is queued and mode parameters go back to their
-  // defaults.
+  // Ends them; when `reset`, the unit attention is queued, mode parameters go back to their
+  // defaults and what RESERVE(6) reserved is free.
   Task<void> AbortEverywhere(int number, bool reset, Nexus::Impl* asker);
   // Waits for those that are in flight here now, or only for the one with this sequence number.
   Task<void> Drained(int number, Nexus::Impl* nexus, uint64_t only = kEvery);

@@ -6,7 +6,7 @@
 #include "targets/scsi/command_table.h"
 #include "targets/scsi/nexus_impl.h"
 #include "targets/scsi/parameter_data.h"
-#include "targets/scsi/unit_reservations.h"
+#include "targets/scsi/unit_change.h"
 
 namespace pollux::scsi {
 
@@ -26,14 +26,6 @@ void Execution::ReportedLunsWereRead() {
   for (UnitAttentions& of_lun : nexus_->unit_attentions) {
     of_lun.Clear(UnitAttention::kReportedLunsChanged);
   }
-}
-
-bool Execution::descriptor_sense() const {
-  return unit_ != nullptr && nexus_->descriptor_sense[static_cast<size_t>(unit_->number)];
-}
-
-void Execution::set_descriptor_sense(bool on) {
-  nexus_->descriptor_sense[static_cast<size_t>(unit_->number)] = on;
 }
 
 bool Execution::AdmitAs(const CommandInfo& info) {
@@ -237,7 +229,7 @@ void Execution::Submit(Step next) {
   unit_->channel->Submit(io);
 }
 
-void Execution::Await(std::shared_ptr<ReservationChange> wanted, Step next) {
+void Execution::Await(std::shared_ptr<UnitChange> wanted, Step next) {
   change = std::move(wanted);
   change->who = nexus_->name;
   change->nexus = nexus_->nexus_number;
@@ -248,9 +240,8 @@ void Execution::Await(std::shared_ptr<ReservationChange> wanted, Step next) {
 }
 
 // A change that never began has no command any more.
-Task<void> Execution::RunChange(Execution* e, std::shared_ptr<ReservationChange> change) {
-  const std::shared_ptr<UnitReservations> reservations = e->unit_->reservations;
-  const bool begun = co_await reservations->Execute(change);
+Task<void> Execution::RunChange(Execution* e, std::shared_ptr<UnitChange> change) {
+  const bool begun = co_await change->Execute(*e->unit_);
   if (begun) e->GoOn();
 }
 

@@ -14,7 +14,7 @@ namespace pollux::scsi {
 
 class ParameterData;
 struct CommandInfo;
-struct ReservationChange;
+class UnitChange;
 
 // A command being executed: the device server's side of it, which lies inside the Command. A
 // command's handler (command_table.h) is a chain of steps. Each step ends by waiting for one thing,
@@ -70,8 +70,7 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   const Nexus::Identity& identity();
   UnitAttentions& unit_attentions();
   void ReportedLunsWereRead();
-  bool descriptor_sense() const;
-  void set_descriptor_sense(bool on);
+  bool descriptor_sense() const { return unit_ != nullptr && unit_->status.descriptor_sense; }
   std::byte* buffer() { return buffer_; }
   size_t buffer_bytes() const;
   Transfer transfer;
@@ -93,9 +92,9 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   void SendDataIn(uint64_t offset, std::span<const iovec> parts, bool last, Step next);
   // `io` is filled in but for the data. Its outcome is in io.status.
   void Submit(Step next);
-  // For a change of the unit's reservations. Its outcome is in `change`.
-  void Await(std::shared_ptr<ReservationChange> wanted, Step next);
-  std::shared_ptr<ReservationChange> change;
+  // For a change of what all nexuses share of the unit. Its outcome is in `change`.
+  void Await(std::shared_ptr<UnitChange> wanted, Step next);
+  std::shared_ptr<UnitChange> change;
   struct Io final : StoppableIo {
     explicit Io(Execution& execution) : owner(execution) { source = IoSource::kIscsi; }
     void OnComplete() override {
@@ -149,7 +148,7 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   void RunDeferred() override;
   void OnBuffer(std::byte* buffer) override;
   void OnIoEnded();
-  static Task<void> RunChange(Execution* e, std::shared_ptr<ReservationChange> change);
+  static Task<void> RunChange(Execution* e, std::shared_ptr<UnitChange> change);
   void GoOn();
   void EndNowEarly();
   void Finish();

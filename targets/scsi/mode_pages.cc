@@ -4,15 +4,17 @@
 
 #include "targets/scsi/commands.h"
 #include "targets/scsi/parameter_data.h"
+#include "targets/scsi/shared_status.h"
 
 // MODE SENSE and MODE SELECT of 6 and 10 bytes. SPC-4 §6.9 to §6.12, §7.5; SBC-3 §6.5.
 //
-// One bit can be changed: D_SENSE in the control page, which each nexus has of its own.
+// Two bits can be changed, both in the control page: D_SENSE and SWP, for all nexuses.
 
 namespace pollux::scsi {
 namespace {
 
-constexpr uint8_t kDSense = 0x04;
+constexpr uint8_t kDSense = 0x04;  // In byte 2 of the control page.
+constexpr uint8_t kSwp = 0x08;     // In byte 4.
 constexpr uint8_t kPageCodeMask = 0x3f;
 constexpr uint8_t kSubpageFormat = 0x40;
 constexpr uint8_t kAllPages = 0x3f;
@@ -39,10 +41,15 @@ std::array<uint8_t, 20> Control(Execution& e, PageControl control) {
   ControlPage page;
   if (control == PageControl::kChangeable) {
     page.flags2 = kDSense;
+    page.flags4 = kSwp;
     return AsBytes(page);
   }
   page.flags2 = 0x02;  // GLTSD: no log parameters are saved.
-  if (control == PageControl::kCurrent && e.descriptor_sense()) page.flags2 |= kDSense;
+  if (control == PageControl::kCurrent) {
+    const UnitStatus& status = e.unit()->status;
+    if (status.descriptor_sense) page.flags2 |= kDSense;
+    if (status.software_write_protect) page.flags4 |= kSwp;
+  }
   page.flags3 = 0x10;  // Simple commands may be reordered.
   page.flags5 = 0x40;  // TAS: what another nexus aborts gets TASK ABORTED.
   page.busy_timeout_period = uint16_t{0xffff};
@@ -67,7 +74,7 @@ constexpr ModePage kModePages[] = {
 };
 
 uint8_t DeviceSpecific(Execution& e) {
-  return static_cast<uint8_t>(0x10 | (e.disk().read_only ? 0x80 : 0));  // DPOFUA, WP
+  return static_cast<uint8_t>(0x10 | (e.unit()->write_protected() ? 0x80 : 0));  // DPOFUA, WP
 }
 
 void AppendBlockDescriptor(Execution& e, ParameterData& data, bool long_lba) {
@@ -163,10 +170,23 @@ std::optional<Sense> CheckBlockDescriptor(Execution& e, size_t at, size_t bytes)
   return std::nullopt;
 }
 
+// The bits of the control page.
+struct ModeChange final : StatusChange {
+  explicit ModeChange(const ControlPage& page)
+      : descriptor_sense(page.flags2 & kDSense), software_write_protect(page.flags4 & kSwp) {
+    attention = UnitAttention::kModeParametersChanged;
+  }
+  void Apply(UnitStatus& status) override {
+    status.descriptor_sense = descriptor_sense;
+    status.software_write_protect = software_write_protect;
+  }
+  const bool descriptor_sense, software_write_protect;
+};
+
 // Checks one page of the list against what can be changed; nothing is changed yet. Sets
-// `d_sense` when it is the control page.
+// `change` when it is the control page.
 std::optional<Sense> CheckPage(Execution& e, const ModePage& page, size_t at,
-                               std::optional<bool>* d_sense) {
+                               std::shared_ptr<ModeChange>& change) {
   const auto current = page.get(e, PageControl::kCurrent);
   const auto changeable = page.get(e, PageControl::kChangeable);
   for (size_t i = 2; i < page.bytes; ++i) {
@@ -175,7 +195,11 @@ std::optional<Sense> CheckPage(Execution& e, const ModePage& page, size_t at,
       return InvalidFieldInParameterList(static_cast<uint16_t>(at + i));
     }
   }
-  if (page.get == Control) *d_sense = (static_cast<uint8_t>(e.buffer()[at + 2]) & kDSense) != 0;
+  if (page.get == Control) {
+    ControlPage wanted;
+    std::memcpy(&wanted, e.buffer() + at, sizeof(wanted));
+    change = std::make_shared<ModeChange>(wanted);
+  }
   return std::nullopt;
 }
 
@@ -189,7 +213,7 @@ void ApplyModeList(Execution& e, size_t header_bytes, size_t descriptor_bytes, s
   }
   at += descriptor_bytes;
 
-  std::optional<bool> d_sense;
+  std::shared_ptr<ModeChange> change;
   while (at < list_bytes) {
     if (list_bytes - at < 2) return e.EndWithSense(IllegalRequest(kTooShort));
     const auto code = static_cast<uint8_t>(e.buffer()[at]);
@@ -204,11 +228,11 @@ void ApplyModeList(Execution& e, size_t header_bytes, size_t descriptor_bytes, s
       return e.EndWithSense(InvalidFieldInParameterList(static_cast<uint16_t>(at + 1)));
     }
     if (page->bytes > list_bytes - at) return e.EndWithSense(IllegalRequest(kTooShort));
-    if (const auto sense = CheckPage(e, *page, at, &d_sense)) return e.EndWithSense(*sense);
+    if (const auto sense = CheckPage(e, *page, at, change)) return e.EndWithSense(*sense);
     at += page->bytes;
   }
-  if (d_sense) e.set_descriptor_sense(*d_sense);
-  e.EndGood();
+  if (change == nullptr) return e.EndGood();
+  e.Await(std::move(change), [](Execution& changed) { changed.EndGood(); });
 }
 
 void ApplyModeSelect6(Execution& e) {

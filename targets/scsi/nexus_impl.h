@@ -1,6 +1,5 @@
 #pragma once
 #include <array>
-#include <bitset>
 #include <memory>
 
 #include "targets/scsi/device_view.h"
@@ -27,8 +26,6 @@ struct Nexus::Impl {
   std::array<UnitAttentions, kLunsMax> unit_attentions;
   // What it is to the reservations of each LUN, as they are shown on this reactor.
   std::array<ReservationRole, kLunsMax> roles{};
-  // The D_SENSE bit of the control mode page, which is each nexus's own (VPD page 87h).
-  std::bitset<kLunsMax> descriptor_sense;
 
   // Task management that outlives the nexus finds `alive` false, and tells nobody.
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);

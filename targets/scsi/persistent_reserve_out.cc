@@ -35,7 +35,7 @@ T ListAs(Execution& e) {
 Sense ListLengthError() { return IllegalRequest(AdditionalSense::kParameterListLengthError); }
 
 void OnChanged(Execution& e) {
-  const ReservationChange& change = *e.change;
+  const auto& change = static_cast<const ReservationChange&>(*e.change);
   if (change.store_failed) {
     return e.EndWithSense({SenseKey::kHardwareError, AdditionalSense::kInternalTargetFailure});
   }

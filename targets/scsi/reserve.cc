@@ -9,7 +9,8 @@ namespace {
 using Kind = ReservationChange::Kind;
 
 void OnChanged(Execution& e) {
-  if (e.change->outcome != PersistentReservations::Outcome::kGood) return e.EndWithConflict();
+  const auto& change = static_cast<const ReservationChange&>(*e.change);
+  if (change.outcome != PersistentReservations::Outcome::kGood) return e.EndWithConflict();
   e.EndGood();
 }
 

@@ -290,7 +290,7 @@ struct ControlPage {
   uint8_t page_length = 0x0a;
   uint8_t flags2 = 0;  // D_SENSE 04h, GLTSD 02h.
   uint8_t flags3 = 0;  // QUEUE ALGORITHM MODIFIER in bits 7:4.
-  uint8_t flags4 = 0;
+  uint8_t flags4 = 0;  // SWP 08h.
   uint8_t flags5 = 0;  // TAS 40h.
   uint8_t obsolete[2] = {};
   Be16 busy_timeout_period;

@@ -26,6 +26,7 @@ enum class AdditionalSense : uint16_t {
   kSpaceAllocationFailed = 0x2707,
   kPowerOn = 0x2900,
   kResetFunctionOccurred = 0x2903,
+  kModeParametersChanged = 0x2a01,
   kReservationsPreempted = 0x2a03,
   kReservationsReleased = 0x2a04,
   kRegistrationsPreempted = 0x2a05,

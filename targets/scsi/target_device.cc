@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "core/turn.h"
 #include "targets/scsi/device_view.h"
+#include "targets/scsi/shared_status.h"
 #include "targets/scsi/unit_reservations.h"
 
 namespace pollux::scsi {
@@ -34,6 +35,7 @@ struct TargetDevice::Impl final : DeviceRegistry::Observer {
     BlockDevice* device = nullptr;
     std::string reason;  // Why there is none.
     std::shared_ptr<UnitReservations> reservations;
+    std::shared_ptr<SharedStatus> shared_status;
   };
 
   Impl(std::string device_name, DeviceRegistry& registry, ReservationStore* store)
@@ -93,6 +95,8 @@ Task<Status> TargetDevice::Impl::Attach(Entry& entry) {
     unit->disk = facts;
     unit->reservations = entry.reservations;
     unit->Show(state);
+    unit->shared_status = entry.shared_status;
+    unit->status = entry.shared_status->status();
     auto attach = [&view, &unit] { view->Attach(std::move(unit)); };
     co_await RunOn(view->reactor(), attach);
   }
@@ -128,6 +132,7 @@ Task<Result<int>> TargetDevice::Impl::AddLun(std::optional<int> number, std::str
   Entry& entry = *made;
   entry.reservations =
       std::make_shared<UnitReservations>(name, *number, *Loop::Current(), views, reservation_store);
+  entry.shared_status = std::make_shared<SharedStatus>(*number, *Loop::Current(), views);
   luns.emplace(*number, std::move(made));
   const Status attached = co_await Attach(entry);
   if (attached.ok()) co_return *number;

@@ -13,6 +13,7 @@ enum class UnitAttention : uint8_t {
   kReportedLunsChanged,
   kInquiryDataChanged,
   kCapacityChanged,
+  kModeParametersChanged,
   kReservationsPreempted,
   kReservationsReleased,
   kRegistrationsPreempted,
@@ -24,7 +25,7 @@ class UnitAttentions {
  public:
   bool any() const { return bits_ != 0; }
   void Add(UnitAttention condition) { bits_ |= Bit(condition); }
-  void Clear(UnitAttention condition) { bits_ &= static_cast<uint8_t>(~Bit(condition)); }
+  void Clear(UnitAttention condition) { bits_ &= static_cast<uint16_t>(~Bit(condition)); }
   // The first condition, which is cleared. There must be one.
   UnitAttention Take() {
     const auto first = static_cast<UnitAttention>(std::countr_zero(bits_));
@@ -33,10 +34,10 @@ class UnitAttentions {
   }
 
  private:
-  static uint8_t Bit(UnitAttention condition) {
-    return static_cast<uint8_t>(1u << static_cast<unsigned>(condition));
+  static uint16_t Bit(UnitAttention condition) {
+    return static_cast<uint16_t>(1u << static_cast<unsigned>(condition));
   }
-  uint8_t bits_ = 0;
+  uint16_t bits_ = 0;
 };
 
 inline Sense SenseOf(UnitAttention condition) {
@@ -52,6 +53,8 @@ inline Sense SenseOf(UnitAttention condition) {
         return AdditionalSense::kInquiryDataChanged;
       case UnitAttention::kCapacityChanged:
         return AdditionalSense::kCapacityChanged;
+      case UnitAttention::kModeParametersChanged:
+        return AdditionalSense::kModeParametersChanged;
       case UnitAttention::kReservationsPreempted:
         return AdditionalSense::kReservationsPreempted;
       case UnitAttention::kReservationsReleased:

@@ -85,10 +85,16 @@ Task<void> UnitReservations::Forget() {
   if (!status.ok()) LogError("iscsi", "%s: reservations stay stored: %s", name_, status.message());
 }
 
-Task<bool> UnitReservations::Execute(std::shared_ptr<ReservationChange> change) {
+Task<bool> ReservationChange::Execute(LogicalUnit& unit) {
+  const std::shared_ptr<UnitReservations> reservations = unit.reservations;
+  const bool begun = co_await reservations->Execute(*this);
+  co_return begun;
+}
+
+Task<bool> UnitReservations::Execute(ReservationChange& change) {
   Loop& home = *Loop::Current();
   co_await SwitchTo(control_);
-  const bool begun = co_await Apply(*change);
+  const bool begun = co_await Apply(change);
   co_await SwitchTo(home);
   co_return begun;
 }

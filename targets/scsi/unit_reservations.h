@@ -1,5 +1,4 @@
 #pragma once
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -9,12 +8,12 @@
 #include "targets/scsi/device_view.h"
 #include "targets/scsi/reservation_access.h"
 #include "targets/scsi/reservation_store.h"
+#include "targets/scsi/unit_change.h"
 
 namespace pollux::scsi {
 
-// A change that a command asks for, on its way from the command's reactor to the control loop and
-// back. The command may be aborted as long as the change has not begun; then it never does.
-struct ReservationChange {
+// What PERSISTENT RESERVE OUT, RESERVE and RELEASE ask for.
+struct ReservationChange final : UnitChange {
   enum class Kind : uint8_t {
     kRegister,
     kReserve,
@@ -26,31 +25,18 @@ struct ReservationChange {
     kRelease6,
   };
   Kind kind = Kind::kRegister;
-  NexusName who;
-  uint64_t nexus = 0;        // Its number.
-  size_t reactor_index = 0;  // Where it is.
   uint64_t key = 0, service_key = 0;
   ReservationType type = ReservationType::kNone;
   bool abort = false;  // PREEMPT AND ABORT.
   PersistentReservations::Registering registering;
   PersistentReservations::Moving moving;
 
-  enum class Stage : uint8_t { kWaiting, kUnderWay, kAborted };
-  std::atomic<Stage> stage{Stage::kWaiting};
-  // The first of the two decides.
-  bool Begin() { return Leave(Stage::kUnderWay); }
-  bool Abort() { return Leave(Stage::kAborted); }
+  Task<bool> Execute(LogicalUnit& unit) override;
 
   // The answer.
   PersistentReservations::Outcome outcome = PersistentReservations::Outcome::kGood;
   uint16_t field = 0;
   bool store_failed = false;  // Nothing has changed.
-
- private:
-  bool Leave(Stage next) {
-    Stage expected = Stage::kWaiting;
-    return stage.compare_exchange_strong(expected, next);
-  }
 };
 
 // The reservations of one LUN of a target device, which is one logical unit: a block device that is
@@ -80,7 +66,7 @@ class UnitReservations {
 
   // --- Any reactor, and back to it.
   // False: the change was aborted before it began.
-  Task<bool> Execute(std::shared_ptr<ReservationChange> change);
+  Task<bool> Execute(ReservationChange& change);
   // Ends what RESERVE(6) reserved: by this nexus, or by any (0).
   Task<void> EndReserve6(uint64_t nexus);
   bool can_persist() const { return store_ != nullptr; }

@@ -98,11 +98,10 @@ void AppendDeviceIdentification(Execution& e, ParameterData& data) {
 
 void AppendExtendedInquiry(Execution&, ParameterData& data) { data.Append<ExtendedInquiryPage>(); }
 
-// The control page is each nexus's own, the others are shared. SPC-4 §7.8.9.
+// All pages are shared. SPC-4 §7.8.9.
 void AppendModePagePolicy(Execution&, ParameterData& data) {
-  constexpr uint8_t kShared = 0, kPerNexus = 3, kAllOtherPages = 0x3f, kAllSubpages = 0xff;
-  const std::array<uint8_t, 8> policy{0x0a,           0x00,         kPerNexus, 0,
-                                      kAllOtherPages, kAllSubpages, kShared,   0};
+  constexpr uint8_t kShared = 0, kAllPages = 0x3f, kAllSubpages = 0xff;
+  const std::array<uint8_t, 4> policy{kAllPages, kAllSubpages, kShared, 0};
   data.AppendBytes(policy);
 }
 

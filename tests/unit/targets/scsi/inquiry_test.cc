@@ -70,7 +70,7 @@ TEST_F(InquiryTest, DesignatorsNameUnitPortAndDevice) {
 TEST_F(InquiryTest, ExtendedDataAndModePagePolicy) {
   SetUp0();
   EXPECT_EQ(Vpd(0x86), (Bytes{0, 0x86, 0, 60, 0, 0x05, 0, 0x01} + Bytes(56)));
-  EXPECT_EQ(Vpd(0x87), (Bytes{0, 0x87, 0, 8, 0x0a, 0, 3, 0, 0x3f, 0xff, 0, 0}));
+  EXPECT_EQ(Vpd(0x87), (Bytes{0, 0x87, 0, 4, 0x3f, 0xff, 0, 0}));
 }
 
 TEST_F(InquiryTest, BlockLimitsHaveTheLengthOfSbc3) {

@@ -295,6 +295,28 @@ class TwoReactorsTest : public LifecycleTest {
   TwoReactorsTest() : LifecycleTest(2, 2) {}
 };
 
+TEST_F(TwoReactorsTest, ModeParametersAreThoseOfAllReactorsUntilAReset) {
+  SetUp0();
+  std::unique_ptr<Nexus> other = MakeNexus(1);
+  ReadUnitAttentions(*other);
+  const Bytes protect{0, 0, 0, 0, 0x0a, 0x0a, 0x06, 0x10, 0x08, 0x40, 0, 0, 0xff, 0xff, 0, 0};
+  EXPECT_GOOD(Run({0x15, 0x10, 0, 0, 16, 0}, 0, protect));
+  EXPECT_EQ(TestReady(*other), (SenseCode{0x6, 0x2a, 0x01}));
+  TestCommand& refused = Start(*other, Cdb10(0x2a, 0, 1), 0, Bytes(512));
+  Spin();
+  EXPECT_EQ(SenseOf(refused), (SenseCode{0x7, 0x27, 0x00}));
+  EXPECT_EQ(refused.sense[0], 0x72);  // D_SENSE
+
+  EXPECT_EQ(Manage(*nexus_, TaskFunction::kLogicalUnitReset), TaskFunctionResult::kComplete);
+  EXPECT_EQ(TestReady(*other), kReset);
+  TestCommand& written = Start(*other, Cdb10(0x2a, 0, 1), 0, Bytes(512));
+  Spin();
+  EXPECT_GOOD(written);
+  ReadUnitAttentions(*nexus_);
+  EXPECT_EQ(Run({0x1a, 8, 0x0a, 0, 255, 0}).in.at(6), 0x02);
+  RunIn((*reactors_)[1], [&] { other.reset(); });
+}
+
 TEST_F(TwoReactorsTest, ResetReachesEveryNexus) {
   TestDisk& disk = SetUp0();
   std::unique_ptr<Nexus> other = MakeNexus(1);

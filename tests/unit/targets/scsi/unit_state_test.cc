@@ -37,20 +37,26 @@ TEST_F(UnitStateTest, ModeSenseOfOnePage) {
   SetUp0({.read_only = true});
   EXPECT_EQ(Run({0x1a, 8, 0x1c, 0, 255, 0}).in,
             (Bytes{15, 0, 0x90, 0, 0x1c, 0x0a, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0}));
-  EXPECT_EQ(Run({0x1a, 8, 0x4a, 0, 255, 0}).in,  // Changeable: D_SENSE alone.
-            (Bytes{15, 0, 0x90, 0, 0x0a, 0x0a, 0x04, 0, 0, 0, 0, 0, 0, 0, 0, 0}));
+  EXPECT_EQ(Run({0x1a, 8, 0x4a, 0, 255, 0}).in,  // Changeable: D_SENSE and SWP.
+            (Bytes{15, 0, 0x90, 0, 0x0a, 0x0a, 0x04, 0, 8, 0, 0, 0, 0, 0, 0, 0}));
   EXPECT_EQ(Run({0x1a, 8, 0x1c, 0, 3, 0}).in, (Bytes{15, 0, 0x90}));
   EXPECT_EQ(SenseOf(Run({0x1a, 8, 0xdc, 0, 255, 0})), (SenseCode{0x5, 0x39, 0x00}));
   EXPECT_EQ(PointerOf(Run({0x1a, 8, 0x01, 0, 255, 0})), (Pointer{2, 5}));
   EXPECT_EQ(PointerOf(Run({0x1a, 8, 0x0a, 1, 255, 0})), (Pointer{3, -1}));
 }
 
-TEST_F(UnitStateTest, DSenseIsChangedByModeSelectForOneNexus) {
+// MODE SELECT(6) of the control page alone.
+const Bytes kSelectControl{0x15, 0x10, 0, 0, 16, 0};
+Bytes ControlList(uint8_t flags2, uint8_t flags4 = 0) {
+  return {0, 0, 0, 0, 0x0a, 0x0a, flags2, 0x10, flags4, 0x40, 0, 0, 0xff, 0xff, 0, 0};
+}
+constexpr SenseCode kModeChanged{0x6, 0x2a, 0x01};
+
+TEST_F(UnitStateTest, DSenseIsChangedByModeSelectForAllNexuses) {
   SetUp0();
   std::unique_ptr<Nexus> other = MakeNexus();
   ReadUnitAttentions(*other);
-  const Bytes list{0, 0, 0, 0, 0x0a, 0x0a, 0x06, 0x10, 0, 0x40, 0, 0, 0xff, 0xff, 0, 0};
-  EXPECT_GOOD(Run({0x15, 0x10, 0, 0, 16, 0}, 0, list));
+  EXPECT_GOOD(Run(kSelectControl, 0, ControlList(0x06)));
   EXPECT_EQ(Run({0x1a, 8, 0x0a, 0, 255, 0}).in.at(6), 0x06);
   EXPECT_EQ(Run({0x1a, 8, 0x8a, 0, 255, 0}).in.at(6), 0x02);  // The default stays.
 
@@ -58,9 +64,49 @@ TEST_F(UnitStateTest, DSenseIsChangedByModeSelectForOneNexus) {
   EXPECT_EQ(described.sense_bytes, 16u);
   EXPECT_EQ(Bytes(described.sense.begin(), described.sense.begin() + 16),
             (Bytes{0x72, 0x05, 0x24, 0, 0, 0, 0, 8, 0x02, 6, 0, 0, 0xcf, 0, 1, 0}));
-  TestCommand& fixed = Start(*other, {0x28, 0xe0, 0, 0, 0, 0, 0, 0, 1, 0}, 512);
+  // The others hear of it, once, and only of what is new.
+  const Bytes ready{0x00, 0, 0, 0, 0, 0};
+  TestCommand& hears = Start(*other, ready, 0);
   Spin();
-  EXPECT_EQ(fixed.sense[0], 0x70);
+  EXPECT_EQ(SenseOf(hears), kModeChanged);
+  EXPECT_EQ(hears.sense[0], 0x72);
+  EXPECT_GOOD(Run(kSelectControl, 0, ControlList(0x06)));
+  TestCommand& nothing_new = Start(*other, ready, 0);
+  Spin();
+  EXPECT_GOOD(nothing_new);
+  Destroy(other);
+}
+
+TEST_F(UnitStateTest, SwpProtectsFromTheWritesOfAllNexuses) {
+  SetUp0();
+  std::unique_ptr<Nexus> other = MakeNexus();
+  ReadUnitAttentions(*other);
+  EXPECT_GOOD(Run(kSelectControl, 0, ControlList(0x02, 0x08)));
+  EXPECT_EQ(Run({0x1a, 8, 0x0a, 0, 255, 0}).in.at(2), 0x90);  // WP, DPOFUA
+  EXPECT_EQ(Run({0x1a, 8, 0x0a, 0, 255, 0}).in.at(8), 0x08);
+  ReadUnitAttentions(*other);
+  constexpr SenseCode kProtected{0x7, 0x27, 0x00};
+  const Bytes block(512, 0xaa);
+  for (Nexus* nexus : {nexus_.get(), other.get()}) {
+    for (const auto& [cdb, out] : std::initializer_list<std::pair<Bytes, Bytes>>{
+             {Cdb10(0x2a, 0, 1), block},           // WRITE
+             {Cdb10(0x2e, 0, 1), block},           // WRITE AND VERIFY
+             {Cdb10(0x41, 0, 1), block},           // WRITE SAME
+             {Cdb10(0x42, 0, 24), Bytes(24)},      // UNMAP
+             {Cdb16(0x8b, 0, 1), block},           // ORWRITE
+             {Cdb16(0x89, 0, 0), Bytes(1024)}}) {  // COMPARE AND WRITE
+      Bytes command = cdb;
+      if (cdb[0] == 0x89) command[13] = 1;
+      TestCommand& refused = Start(*nexus, command, 0, out);
+      Spin();
+      EXPECT_EQ(SenseOf(refused), kProtected) << "opcode " << int{cdb[0]};
+    }
+    TestCommand& read = Start(*nexus, Cdb10(0x28, 0, 1), 512);
+    Spin();
+    EXPECT_GOOD(read);
+  }
+  EXPECT_GOOD(Run(kSelectControl, 0, ControlList(0x02)));
+  EXPECT_GOOD(Run(Cdb10(0x2a, 0, 1), 0, block));
   Destroy(other);
 }
 

@@ -1,0 +1,48 @@
+#pragma once
+#include <optional>
+
+#include "core/turn.h"
+#include "targets/scsi/device_view.h"
+#include "targets/scsi/unit_change.h"
+
+namespace pollux::scsi {
+
+// A change of a unit's status that a command asks for.
+class StatusChange : public UnitChange {
+ public:
+  Task<bool> Execute(LogicalUnit& unit) final;
+
+  // On the control loop, when its turn has come: makes the change.
+  virtual void Apply(UnitStatus& status) = 0;
+  // What the other nexuses hear of it, if anything has changed.
+  std::optional<UnitAttention> attention;
+};
+
+// The status of one LUN, for all reactors. Changes take one turn at a time, on the control loop,
+// and are shown to every reactor.
+class SharedStatus {
+ public:
+  SharedStatus(int number, Loop& control, DeviceView::Views& views)
+      : number_(number), control_(control), views_(views) {}
+
+  // Control loop.
+  const UnitStatus& status() const { return status_; }
+
+  // --- Any reactor, and back to it.
+  // False: the change was aborted before it began.
+  Task<bool> Execute(StatusChange& change);
+  // Mode parameters go back to their defaults: the unit was reset.
+  Task<void> Reset();
+
+ private:
+  Task<bool> Apply(StatusChange& change);
+  Task<void> Show(const StatusChange* change);
+
+  const int number_;
+  Loop& control_;
+  DeviceView::Views& views_;
+  Turn turn_;
+  UnitStatus status_;
+};
+
+}  // namespace pollux::scsi
