@@ -44,6 +44,9 @@ void PreFetch(Execution& e);
 void ReadDefectData(Execution& e);
 // write_same.cc
 void WriteSame(Execution& e);
+// sanitize.cc
+void SanitizeOverwrite(Execution& e);
+void SanitizeExitFailureMode(Execution& e);
 // unmap.cc
 void Unmap(Execution& e);
 // report_opcodes.cc

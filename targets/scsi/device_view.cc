@@ -6,6 +6,7 @@
 
 #include "core/run_on.h"
 #include "targets/scsi/nexus_impl.h"
+#include "targets/scsi/sanitizer.h"
 #include "targets/scsi/shared_status.h"
 #include "targets/scsi/unit_reservations.h"
 
@@ -52,6 +53,8 @@ Task<void> DeviceView::Detach(int number) {
     nexus->AbortAll(number, Execution::Early::kUnitGone, /*transport_let_go=*/false);
   }
   co_await Drained(number, nullptr);
+  if (unit->sanitizer != nullptr) unit->sanitizer->Stop();
+  co_await unit->background.Drained();
   Tell(kAll, UnitAttention::kReportedLunsChanged);
 }
 
@@ -63,11 +66,15 @@ void DeviceView::AddNexus(Nexus::Impl& nexus) {
   nexuses_.push_back(&nexus);
 }
 
-// What it had registered stays; what it had by RESERVE(6) ends with it.
+// What it had registered stays; what it had by RESERVE(6) ends with it: here at once, so that an
+// initiator that comes again by another session finds the unit free, elsewhere soon.
 void DeviceView::RemoveNexus(Nexus::Impl& nexus) {
   std::erase(nexuses_, &nexus);
   for (const auto& unit : units_) {
     if (unit == nullptr || unit->reservation_state->reserved_by != nexus.nexus_number) continue;
+    auto freed = std::make_shared<ReservationState>(*unit->reservation_state);
+    freed->reserved_by = 0;
+    unit->Show(std::move(freed));
     tasks_.Spawn(EndReserve6(unit->reservations, nexus.nexus_number));
   }
 }
@@ -167,6 +174,28 @@ void DeviceView::TellOthers(int number, uint64_t than, UnitAttention condition) 
 
 void DeviceView::ShowStatus(int number, const UnitStatus& status) {
   if (LogicalUnit* const unit = Find(number)) unit->status = status;
+}
+
+void DeviceView::EndUnready(int number, const UnitChange& asker) {
+  for (Nexus::Impl* nexus : nexuses_) {
+    Execution* next = nullptr;
+    for (Execution* e = nexus->in_flight.Front(); e != nullptr; e = next) {
+      next = nexus->in_flight.Next(*e);
+      if (e->unit_ == nullptr || e->unit_->number != number || e->UnitRunsIt()) continue;
+      if (e->change.get() == &asker) continue;
+      e->EndEarly(Execution::Early::kNotReady, /*transport_let_go=*/false);
+    }
+  }
+}
+
+Task<void> DeviceView::UnreadyDrained(int number, const UnitChange& asker) {
+  Drain drain{*this,
+              [number, &asker](Nexus::Impl&, Execution& e) {
+                return e.unit_ != nullptr && e.unit_->number == number && !e.UnitRunsIt() &&
+                       e.change.get() != &asker;
+              },
+              {}};
+  co_await drain;
 }
 
 Task<void> DeviceView::AbortEverywhere(int number, bool reset, Nexus::Impl* asker) {

@@ -37,7 +37,9 @@ struct DiskFacts {
 };
 
 class Execution;
+class Sanitizer;
 class SharedStatus;
+class UnitChange;
 class UnitReservations;
 
 // A LUN on one reactor.
@@ -51,6 +53,8 @@ struct LogicalUnit {
   const ReservationState* reserved = nullptr;
   std::shared_ptr<SharedStatus> shared_status;
   UnitStatus status;
+  std::shared_ptr<Sanitizer> sanitizer;  // The last one that began on this reactor.
+  TaskGroup background;                  // What outlives its command. Detach waits for it.
 
   bool write_protected() const { return disk->read_only || status.software_write_protect; }
   void Show(std::shared_ptr<const ReservationState> state) {
@@ -89,6 +93,9 @@ class DeviceView {
   void Tell(int number, UnitAttention condition);  // Every nexus.
   void TellOthers(int number, uint64_t than, UnitAttention condition);
   void ShowStatus(int number, const UnitStatus& status);
+  // Commands that the unit does not run in its present state; the one that asked for it is spared.
+  void EndUnready(int number, const UnitChange& asker);
+  Task<void> UnreadyDrained(int number, const UnitChange& asker);
 
   // --- Reservations of a LUN (unit_reservations.h); nothing where it is not there.
   void ShowReservations(int number, std::shared_ptr<const ReservationState> state);

@@ -16,6 +16,7 @@ Execution::~Execution() { CHECK(state_ == State::kIdle, "a command was destroyed
 
 DeviceView& Execution::view() { return nexus_->view; }
 const Nexus::Identity& Execution::identity() { return nexus_->identity; }
+BufferPool& Execution::buffers() { return nexus_->buffers; }
 size_t Execution::buffer_bytes() const { return nexus_->buffers.buffer_bytes(); }
 
 UnitAttentions& Execution::unit_attentions() {
@@ -153,6 +154,7 @@ void Execution::EndNowEarly() {
     return EndWithSense(IllegalRequest(AdditionalSense::kUnitNotSupported));
   }
   if (early_ == Early::kConflict) return EndWithConflict();
+  if (early_ == Early::kNotReady) return EndWithSense(SenseOf(unit_->status));
   command_.status = ScsiStatus::kTaskAborted;
   command_.sense_bytes = 0;
   Upcall(Todo::kStatus);
@@ -230,6 +232,7 @@ void Execution::Submit(Step next) {
 }
 
 void Execution::Await(std::shared_ptr<UnitChange> wanted, Step next) {
+  if (early_ != Early::kNo) return EndNowEarly();
   change = std::move(wanted);
   change->who = nexus_->name;
   change->nexus = nexus_->nexus_number;

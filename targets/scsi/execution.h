@@ -73,11 +73,17 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   bool descriptor_sense() const { return unit_ != nullptr && unit_->status.descriptor_sense; }
   std::byte* buffer() { return buffer_; }
   size_t buffer_bytes() const;
+  BufferPool& buffers();
   Transfer transfer;
 
   // Whether reservations let the command run, now; the first time it is told which command it is.
   bool AdmitAs(const CommandInfo& info);
   bool Admitted() const;
+  // Whether the unit runs it in its present state.
+  bool UnitRunsIt() const {
+    return unit_->status.readiness == Readiness::kReady || info_ == nullptr ||
+           RunsWhile(unit_->status.readiness, *info_);
+  }
 
   // --- Ways to end.
   void EndWithConflict();  // RESERVATION CONFLICT.
@@ -135,7 +141,7 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   // What a deferred execution is to do.
   enum class Todo : uint8_t { kStep, kDataOut, kDataIn, kStatus };
   // Why it ends before its time.
-  enum class Early : uint8_t { kNo, kAborted, kUnitGone, kConflict };
+  enum class Early : uint8_t { kNo, kAborted, kUnitGone, kConflict, kNotReady };
 
   void Start(Nexus::Impl& nexus, LogicalUnit* unit);
   void DataOutArrived();

@@ -39,7 +39,7 @@ const CommandInfo* FindCommand(Execution& e, Sense* sense) {
 }
 
 // What is checked of every command, in this order: the LUN, unit attentions, the opcode,
-// reservations, NACA.
+// reservations, whether the unit is ready, NACA.
 void Dispatch(Execution& e) {
   Sense sense;
   const CommandInfo* info = FindCommand(e, &sense);
@@ -58,6 +58,7 @@ void Dispatch(Execution& e) {
     if (!Supports(*info, e.disk())) {
       return e.EndWithSense(IllegalRequest(AdditionalSense::kInvalidOpcode));
     }
+    if (!e.UnitRunsIt()) return e.EndWithSense(SenseOf(e.unit()->status));
   }
   const uint16_t control = static_cast<uint16_t>(info->cdb_bytes - 1);
   if (e.cdb()[control] & kNaca) return e.EndWithSense(InvalidFieldInCdb(control, 2));

@@ -32,6 +32,7 @@ enum Opcode : uint8_t {
   kReadDefectData10 = 0x37,
   kWriteSame10 = 0x41,
   kUnmap = 0x42,
+  kSanitize = 0x48,
   kModeSelect10 = 0x55,
   kReserve10 = 0x56,
   kRelease10 = 0x57,
@@ -237,6 +238,14 @@ struct ReadCapacity16Data {
   uint8_t reserved[16] = {};
 };
 static_assert(sizeof(ReadCapacity16Data) == 32);
+
+// SBC-3 §5.29.2. The initialization pattern follows.
+struct SanitizeOverwriteList {
+  uint8_t flags0 = 0;  // INVERT 80h, TEST 60h, OVERWRITE COUNT 1Fh.
+  uint8_t reserved = 0;
+  Be16 initialization_pattern_length;
+};
+static_assert(sizeof(SanitizeOverwriteList) == 4);
 
 // SBC-3 §5.3.2, with one descriptor.
 struct LbaStatusData {

@@ -15,6 +15,20 @@ void EncodeFieldPointer(const FieldPointer& field, uint8_t (&sks)[3]) {
   sks[2] = static_cast<uint8_t>(field.byte);
 }
 
+// What the sense key specific bytes say; false: nothing.
+bool EncodeSpecific(const Sense& sense, uint8_t (&sks)[3]) {
+  if (sense.field) {
+    EncodeFieldPointer(*sense.field, sks);
+  } else if (sense.progress) {
+    sks[0] = 0x80;  // SKSV
+    sks[1] = static_cast<uint8_t>(*sense.progress >> 8);
+    sks[2] = static_cast<uint8_t>(*sense.progress);
+  } else {
+    return false;
+  }
+  return true;
+}
+
 size_t EncodeFixed(const Sense& sense, std::span<uint8_t> out) {
   FixedSense fixed;
   fixed.sense_key = static_cast<uint8_t>(sense.key);
@@ -25,7 +39,7 @@ size_t EncodeFixed(const Sense& sense, std::span<uint8_t> out) {
     fixed.response_code |= 0x80;
     fixed.information = static_cast<uint32_t>(*sense.information);
   }
-  if (sense.field) EncodeFieldPointer(*sense.field, fixed.sks);
+  EncodeSpecific(sense, fixed.sks);
   CHECK(out.size() >= sizeof(fixed));
   std::memcpy(out.data(), &fixed, sizeof(fixed));
   return sizeof(fixed);
@@ -45,9 +59,8 @@ size_t EncodeDescriptors(const Sense& sense, std::span<uint8_t> out) {
     std::memcpy(&out[bytes], &information, sizeof(information));
     bytes += sizeof(information);
   }
-  if (sense.field) {
-    SenseKeySpecificDescriptor specific;
-    EncodeFieldPointer(*sense.field, specific.sks);
+  SenseKeySpecificDescriptor specific;
+  if (EncodeSpecific(sense, specific.sks)) {
     std::memcpy(&out[bytes], &specific, sizeof(specific));
     bytes += sizeof(specific);
   }

@@ -11,6 +11,7 @@ namespace pollux::scsi {
 // ADDITIONAL SENSE CODE in the high byte, its QUALIFIER in the low one. SPC-4 annex F.
 enum class AdditionalSense : uint16_t {
   kNone = 0x0000,
+  kSanitizeInProgress = 0x041b,
   kWriteError = 0x0c00,
   kInvalidFieldInInformationUnit = 0x0e03,
   kUnrecoveredReadError = 0x1100,
@@ -32,6 +33,7 @@ enum class AdditionalSense : uint16_t {
   kRegistrationsPreempted = 0x2a05,
   kCapacityChanged = 0x2a09,
   kCommandTimeout = 0x2e02,
+  kSanitizeFailed = 0x3103,
   kSavingNotSupported = 0x3900,
   kInquiryDataChanged = 0x3f03,
   kReportedLunsChanged = 0x3f0e,
@@ -53,6 +55,7 @@ struct Sense {
   AdditionalSense code = AdditionalSense::kNone;
   std::optional<FieldPointer> field;
   std::optional<uint64_t> information;
+  std::optional<uint16_t> progress;  // In parts of 65536. SPC-4 §4.5.2.4.4.
 };
 
 inline Sense IllegalRequest(AdditionalSense code) { return {SenseKey::kIllegalRequest, code}; }

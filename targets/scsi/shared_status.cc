@@ -36,7 +36,8 @@ Task<void> SharedStatus::Reset() {
   co_await SwitchTo(control_);
   {
     const Turn::Holder held = co_await turn_.Take();
-    const UnitStatus before = std::exchange(status_, UnitStatus{});
+    const UnitStatus before = status_;
+    status_.descriptor_sense = status_.software_write_protect = false;
     if (status_ != before) co_await Show(nullptr);
   }
   co_await SwitchTo(home);
@@ -54,6 +55,12 @@ Task<void> SharedStatus::Show(const StatusChange* change) {
     if (change != nullptr && change->attention) {
       view->TellOthers(number_, change->nexus, *change->attention);
     }
+    if (change != nullptr && change->exclusive) view->EndUnready(number_, *change);
+  }
+  for (DeviceView* view : order) {
+    if (change == nullptr || !change->exclusive) break;
+    co_await SwitchTo(view->reactor());
+    co_await view->UnreadyDrained(number_, *change);
   }
   co_await SwitchTo(control_);
 }

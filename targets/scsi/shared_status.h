@@ -16,6 +16,9 @@ class StatusChange : public UnitChange {
   virtual void Apply(UnitStatus& status) = 0;
   // What the other nexuses hear of it, if anything has changed.
   std::optional<UnitAttention> attention;
+  // The commands of all nexuses that the unit does not run any more are ended and waited for, but
+  // for the one that asks.
+  bool exclusive = false;
 };
 
 // The status of one LUN, for all reactors. Changes take one turn at a time, on the control loop,

@@ -14,6 +14,8 @@ void SendSense(Execution& e) {
     const UnitAttention condition = e.unit_attentions().Take();
     if (condition == UnitAttention::kReportedLunsChanged) e.ReportedLunsWereRead();
     sense = SenseOf(condition);
+  } else {
+    sense = SenseOf(e.unit()->status);
   }
   std::array<uint8_t, Command::kSenseBytesMax> bytes;
   const size_t count = EncodeSense(sense, /*descriptor_format=*/e.cdb()[1] & 0x01, bytes);

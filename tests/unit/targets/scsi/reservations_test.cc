@@ -195,6 +195,8 @@ const Allowed kAllowed[] = {
     {{0x35}, false, false, false},                 // SYNCHRONIZE CACHE(10)
     {{0x41}, false, false, false},                 // WRITE SAME(10)
     {{0x42}, false, false, false},                 // UNMAP
+    {{0x48, 0x01}, false, false, false},           // SANITIZE, overwrite
+    {{0x48, 0x1f}, false, false, false},           // exit failure mode
     {{0x55}, false, false, false},                 // MODE SELECT(10)
     {{0x5a}, true, false, false},                  // MODE SENSE(10)
     {{0x5e, 0}, true, true, false},                // PERSISTENT RESERVE IN
@@ -270,6 +272,19 @@ TEST_F(ReservationsTest, TheTestsTableHasEveryCommand) {
                            info.opcode == 0x56 || info.opcode == 0x57 || info.start == nullptr;
     EXPECT_TRUE(here || elsewhere) << std::hex << int{info.opcode} << " " << info.service_action;
   }
+}
+
+TEST_F(ReservationsTest, AReserveEndsWithItsNexusAtOnceOnItsReactor) {
+  SetUpThree();
+  EXPECT_EQ(StatusOf('a', {0x16, 0, 0, 0, 0, 0}), kGood);
+  EXPECT_EQ(Write('c'), kConflict);
+  // Both are on reactor 0, which hears nothing of the control loop in between.
+  RunIn((*reactors_)[0], [&] { hosts_['a'].nexus.reset(); });
+  TestCommand& write = Begin('c', kWrite1, Bytes(512));
+  Spin();
+  EXPECT_GOOD(write);
+  EXPECT_EQ(Write('b'), kGood);
+  hosts_.erase('a');
 }
 
 TEST_F(ReservationsTest, TheOthersHearWhatHappened) {
