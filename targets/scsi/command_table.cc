@@ -29,7 +29,7 @@ constexpr CommandInfo Action(uint8_t opcode, int service_action, uint8_t cdb_byt
                              Execution::Step start, Usage usage) {
   return {opcode, service_action, cdb_bytes, Admission::kNormal, access, start, nullptr, usage};
 }
-// Known, and not built yet: extended copy, ALUA.
+// Known, and not built yet: ALUA.
 constexpr CommandInfo Later(uint8_t opcode, uint8_t cdb_bytes, int service_action = kNone) {
   return {opcode, service_action, cdb_bytes, Admission::kNormal, ra::kWrites, nullptr, nullptr, {}};
 }
@@ -103,8 +103,14 @@ constexpr CommandInfo kCommands[] = {
            {0x5f, 6, 0, 0, 0, ff, ff, ff, ff, kControl}),
     Action(kPersistentReserveOut, 7, 10, ra::kHarmless, PersistentReserveOut,
            {0x5f, 7, 0, 0, 0, ff, ff, ff, ff, kControl}),
-    Later(kThirdPartyCopyOut, 16),
-    Later(kThirdPartyCopyIn, 16),
+    Action(kThirdPartyCopyOut, 0x00, 16, ra::kWrites, ExtendedCopy,
+           {0x83, 0, 0, 0, 0, 0, 0, 0, 0, 0, ff, ff, ff, ff, 0, kControl}),
+    Action(kThirdPartyCopyIn, 0x00, 16, ra::kWrites, ReceiveCopyStatus,
+           {0x84, 0x00, ff, 0, 0, 0, 0, 0, 0, 0, ff, ff, ff, ff, 0, kControl}),
+    Action(kThirdPartyCopyIn, 0x03, 16, ra::kWrites, ReceiveCopyParameters,
+           {0x84, 0x03, 0, 0, 0, 0, 0, 0, 0, 0, ff, ff, ff, ff, 0, kControl}),
+    Action(kThirdPartyCopyIn, 0x04, 16, ra::kWrites, ReceiveCopyFailure,
+           {0x84, 0x04, ff, 0, 0, 0, 0, 0, 0, 0, ff, ff, ff, ff, 0, kControl}),
     Plain(kRead16, 16, ra::kReads, Read,
           {0x88, 0xf8, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, 0, kControl}),
     Plain(kCompareAndWriteOpcode, 16, ra::kWrites, CompareAndWrite,

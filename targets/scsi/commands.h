@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <optional>
 
 #include "targets/scsi/execution.h"
@@ -47,6 +48,12 @@ void WriteSame(Execution& e);
 // sanitize.cc
 void SanitizeOverwrite(Execution& e);
 void SanitizeExitFailureMode(Execution& e);
+// extended_copy.cc
+void ExtendedCopy(Execution& e);
+// receive_copy_results.cc
+void ReceiveCopyStatus(Execution& e);
+void ReceiveCopyFailure(Execution& e);
+void ReceiveCopyParameters(Execution& e);
 // unmap.cc
 void Unmap(Execution& e);
 // report_opcodes.cc
@@ -106,5 +113,15 @@ inline constexpr uint32_t kUnmapBlocksMax = 1u << 20;
 inline constexpr uint32_t kUnmapDescriptorsMax = 256;
 uint32_t UnmapDescriptorsMax(const Execution& e);
 inline constexpr uint64_t kWriteSameBytesMax = uint64_t{1} << 30;
+
+// --- Limits of EXTENDED COPY that VPD page 8Fh and RECEIVE COPY RESULTS report.
+
+// Of one nexus: as many as its commands may be. We do not count them.
+inline constexpr uint8_t kConcurrentCopiesMax = 255;
+// What the field in a segment descriptor can say.
+inline uint32_t CopySegmentBytesMax(const DiskFacts& disk) {
+  return static_cast<uint32_t>(
+      std::min<uint64_t>(uint64_t{UINT16_MAX} * disk.block_bytes, UINT32_MAX));
+}
 
 }  // namespace pollux::scsi

@@ -148,6 +148,7 @@ void DeviceView::EndConflicting(int number) {
 Task<void> DeviceView::ConflictingDrained(int number) {
   Drain drain{*this,
               [number](Nexus::Impl&, Execution& e) {
+                if (e.VisitsWithIo(number)) return true;
                 return e.unit_ != nullptr && e.unit_->number == number && !e.Admitted() &&
                        (e.state_ == Execution::State::kAwaitIo || e.loan.part_count > 0);
               },
@@ -191,6 +192,7 @@ void DeviceView::EndUnready(int number, const UnitChange& asker) {
 Task<void> DeviceView::UnreadyDrained(int number, const UnitChange& asker) {
   Drain drain{*this,
               [number, &asker](Nexus::Impl&, Execution& e) {
+                if (e.VisitsWithIo(number)) return true;
                 return e.unit_ != nullptr && e.unit_->number == number && !e.UnitRunsIt() &&
                        e.change.get() != &asker;
               },
@@ -233,7 +235,8 @@ Task<void> DeviceView::Drained(int number, Nexus::Impl* nexus, uint64_t only) {
               [number, nexus, first, last](Nexus::Impl& owner, Execution& e) {
                 if (nexus != nullptr && &owner != nexus) return false;
                 if (e.sequence_ < first || e.sequence_ > last) return false;
-                return number == kAll || (e.unit_ != nullptr && e.unit_->number == number);
+                if (number == kAll || e.VisitsWithIo(number)) return true;
+                return e.unit_ != nullptr && e.unit_->number == number;
               },
               {}};
   co_await drain;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "targets/scsi/command_table.h"
+#include "targets/scsi/extended_copy.h"
 #include "targets/scsi/nexus_impl.h"
 #include "targets/scsi/parameter_data.h"
 #include "targets/scsi/unit_change.h"
@@ -16,6 +17,7 @@ Execution::~Execution() { CHECK(state_ == State::kIdle, "a command was destroyed
 
 DeviceView& Execution::view() { return nexus_->view; }
 const Nexus::Identity& Execution::identity() { return nexus_->identity; }
+CopyResults& Execution::copy_results() { return nexus_->copy_results; }
 BufferPool& Execution::buffers() { return nexus_->buffers; }
 size_t Execution::buffer_bytes() const { return nexus_->buffers.buffer_bytes(); }
 
@@ -35,10 +37,14 @@ bool Execution::AdmitAs(const CommandInfo& info) {
 }
 
 bool Execution::Admitted() const {
-  const ReservationState* const reserved = unit_->reserved;
-  if (reserved == nullptr || info_ == nullptr) return true;
-  return Admits(*reserved, nexus_->nexus_number, nexus_->roles[static_cast<size_t>(unit_->number)],
-                info_->access, command_.cdb);
+  if (unit_->reserved == nullptr || info_ == nullptr) return true;
+  return AdmittedTo(*unit_, info_->access);
+}
+
+bool Execution::AdmittedTo(const LogicalUnit& unit, uint8_t access) const {
+  if (unit.reserved == nullptr) return true;
+  const ReservationRole role = nexus_->roles[static_cast<size_t>(unit.number)];
+  return Admits(*unit.reserved, nexus_->nexus_number, role, access, command_.cdb);
 }
 
 void Execution::Start(Nexus::Impl& nexus, LogicalUnit* unit) {
@@ -91,7 +97,7 @@ void Execution::EndEarly(Early why, bool transport_let_go) {
       return command_.OnEndWanted();
     case State::kAwaitIo:
       // A device that goes ends its I/O by itself.
-      if (why == Early::kAborted) io.Stop(*unit_->channel);
+      if (why == Early::kAborted) io.Stop(*io_unit_->channel);
       return;
     case State::kAwaitChange:
       // One that has begun goes to its end, and is answered as what it did.
@@ -164,6 +170,11 @@ void Execution::Finish() {
   ReturnLoan();
   if (buffer_ != nullptr) nexus_->buffers.Give(std::exchange(buffer_, nullptr));
   change.reset();
+  if (copy != nullptr && copy->result != nullptr && copy->result->under_way) {
+    copy->result->under_way = false;
+    copy->result->failure = Sense{SenseKey::kAbortedCommand, AdditionalSense::kNone};
+  }
+  copy.reset();
   state_ = State::kIdle;
   nexus_->in_flight.Remove(*this);
   nexus_->view.OnCommandEnded();
@@ -226,9 +237,14 @@ void Execution::SendDataIn(uint64_t offset, std::span<const iovec> data, bool la
 // A reservation may have come since the command began.
 void Execution::Submit(Step next) {
   if (!Admitted()) return EndWithConflict();
+  SubmitIo(*unit_, next);
+}
+
+void Execution::SubmitIo(LogicalUnit& unit, Step next) {
   next_ = next;
   state_ = State::kAwaitIo;
-  unit_->channel->Submit(io);
+  io_unit_ = &unit;
+  unit.channel->Submit(io);
 }
 
 void Execution::Await(std::shared_ptr<UnitChange> wanted, Step next) {
@@ -258,6 +274,20 @@ void Execution::SubmitBuffer(IoType type, uint64_t lba, uint64_t blocks, Step ne
   io.blocks = blocks;
   io.data = {parts.data(), 1};
   Submit(next);
+}
+
+void Execution::SubmitBufferTo(LogicalUnit& unit, IoType type, uint64_t lba, uint64_t blocks,
+                               Step next) {
+  const size_t bytes = static_cast<size_t>(blocks * unit.disk->block_bytes);
+  CHECK(bytes <= buffer_bytes());
+  parts[0] = {buffer_, bytes};
+  io.type = type;
+  io.fua = false;
+  io.lba = lba;
+  io.blocks = blocks;
+  io.data = {parts.data(), 1};
+  if (!Admitted()) return EndWithConflict();
+  SubmitIo(unit, next);
 }
 
 void Execution::SubmitRange(IoType type, uint64_t lba, uint64_t blocks, Step next) {

@@ -14,7 +14,9 @@ namespace pollux::scsi {
 
 class ParameterData;
 struct CommandInfo;
+class CopyResults;
 class UnitChange;
+struct Copy;
 
 // A command being executed: the device server's side of it, which lies inside the Command. A
 // command's handler (command_table.h) is a chain of steps. Each step ends by waiting for one thing,
@@ -79,6 +81,8 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   // Whether reservations let the command run, now; the first time it is told which command it is.
   bool AdmitAs(const CommandInfo& info);
   bool Admitted() const;
+  // The same of another unit, by flags of reservation_access.
+  bool AdmittedTo(const LogicalUnit& unit, uint8_t access) const;
   // Whether the unit runs it in its present state.
   bool UnitRunsIt() const {
     return unit_->status.readiness == Readiness::kReady || info_ == nullptr ||
@@ -101,6 +105,9 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   // For a change of what all nexuses share of the unit. Its outcome is in `change`.
   void Await(std::shared_ptr<UnitChange> wanted, Step next);
   std::shared_ptr<UnitChange> change;
+  // Of EXTENDED COPY.
+  std::shared_ptr<Copy> copy;
+  CopyResults& copy_results();  // Of the nexus.
   struct Io final : StoppableIo {
     explicit Io(Execution& execution) : owner(execution) { source = IoSource::kIscsi; }
     void OnComplete() override {
@@ -111,6 +118,8 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   } io;
   // With the buffer, from `at` on, as the data; writes with transfer.fua.
   void SubmitBuffer(IoType type, uint64_t lba, uint64_t blocks, Step next, size_t at = 0);
+  // The same on another unit of the device, or this one. What AdmittedTo says is the caller's.
+  void SubmitBufferTo(LogicalUnit& unit, IoType type, uint64_t lba, uint64_t blocks, Step next);
   // A command without data.
   void SubmitRange(IoType type, uint64_t lba, uint64_t blocks, Step next);
   std::array<iovec, Command::kPartsMax> parts{};  // Of the upcall or the I/O under way.
@@ -143,7 +152,13 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   // Why it ends before its time.
   enum class Early : uint8_t { kNo, kAborted, kUnitGone, kConflict, kNotReady };
 
+  // Whether its I/O is on that LUN, though it was sent to another.
+  bool VisitsWithIo(int number) const {
+    return state_ == State::kAwaitIo && io_unit_ != unit_ && io_unit_->number == number;
+  }
+
   void Start(Nexus::Impl& nexus, LogicalUnit* unit);
+  void SubmitIo(LogicalUnit& unit, Step next);
   void DataOutArrived();
   void DataInSent();
   // `transport_let_go`: the transport will not touch the parts that it was given.
@@ -162,7 +177,8 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   Command& command_;
   Nexus::Impl* nexus_ = nullptr;
   LogicalUnit* unit_ = nullptr;
-  ListNode node_;  // Of the nexus's commands in flight.
+  LogicalUnit* io_unit_ = nullptr;  // Where its I/O is, in kAwaitIo.
+  ListNode node_;                   // Of the nexus's commands in flight.
   const CommandInfo* info_ = nullptr;
   uint64_t sequence_ = 0;
   Step next_ = nullptr;

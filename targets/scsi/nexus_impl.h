@@ -2,6 +2,7 @@
 #include <array>
 #include <memory>
 
+#include "targets/scsi/copy_results.h"
 #include "targets/scsi/device_view.h"
 #include "targets/scsi/execution.h"
 #include "targets/scsi/transport_id.h"
@@ -26,6 +27,7 @@ struct Nexus::Impl {
   std::array<UnitAttentions, kLunsMax> unit_attentions;
   // What it is to the reservations of each LUN, as they are shown on this reactor.
   std::array<ReservationRole, kLunsMax> roles{};
+  CopyResults copy_results;
 
   // Task management that outlives the nexus finds `alive` false, and tells nobody.
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);

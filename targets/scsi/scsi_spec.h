@@ -86,6 +86,7 @@ enum class SenseKey : uint8_t {
   kIllegalRequest = 0x5,
   kUnitAttention = 0x6,
   kDataProtect = 0x7,
+  kCopyAborted = 0xa,
   kAbortedCommand = 0xb,
   kMiscompare = 0xe,
 };
@@ -122,6 +123,13 @@ struct InformationDescriptor {
   Be64 information;
 };
 static_assert(sizeof(InformationDescriptor) == 12);
+struct CommandSpecificDescriptor {
+  uint8_t type = 0x01;
+  uint8_t additional_length = 0x0a;
+  uint8_t reserved[2] = {};
+  Be64 command_specific_information;
+};
+static_assert(sizeof(CommandSpecificDescriptor) == 12);
 struct SenseKeySpecificDescriptor {
   uint8_t type = 0x02;
   uint8_t additional_length = 0x06;
@@ -159,6 +167,7 @@ enum VpdPage : uint8_t {
   kDeviceIdentification = 0x83,
   kExtendedInquiryData = 0x86,
   kModePagePolicy = 0x87,
+  kThirdPartyCopy = 0x8f,
   kBlockLimits = 0xb0,
   kBlockDeviceCharacteristics = 0xb1,
   kLogicalBlockProvisioning = 0xb2,
@@ -246,6 +255,111 @@ struct SanitizeOverwriteList {
   Be16 initialization_pattern_length;
 };
 static_assert(sizeof(SanitizeOverwriteList) == 4);
+
+// EXTENDED COPY(LID1). SPC-4 §6.4.
+struct ExtendedCopyHeader {
+  uint8_t list_identifier = 0;
+  uint8_t flags1 = 0;  // STR 20h, LIST ID USAGE 18h, PRIORITY 07h.
+  Be16 cscd_descriptor_list_length;
+  uint8_t reserved[4] = {};
+  Be32 segment_descriptor_list_length;
+  Be32 inline_data_length;
+};
+static_assert(sizeof(ExtendedCopyHeader) == 16);
+
+// SPC-4 §6.4.5.2, of block devices.
+inline constexpr uint8_t kIdentificationCscd = 0xe4;
+struct IdentificationCscd {
+  uint8_t type_code = kIdentificationCscd;
+  uint8_t flags1 = 0;  // LU ID TYPE C0h and NUL 20h (ignored), PERIPHERAL DEVICE TYPE 1Fh.
+  Be16 relative_initiator_port;
+  uint8_t code_set = 0;
+  uint8_t designator_type = 0;  // ASSOCIATION 30h.
+  uint8_t reserved = 0;
+  uint8_t designator_length = 0;
+  uint8_t designator[20] = {};
+  uint8_t flags28 = 0;  // PAD 04h.
+  Be24 block_length;
+};
+static_assert(sizeof(IdentificationCscd) == 32);
+
+// SPC-4 §6.4.6.3.
+inline constexpr uint8_t kBlockToBlockSegment = 0x02;
+struct BlockToBlockSegment {
+  uint8_t type_code = kBlockToBlockSegment;
+  uint8_t flags1 = 0;  // DC 02h, CAT 01h.
+  Be16 descriptor_length = uint16_t{24};
+  Be16 source_cscd;
+  Be16 destination_cscd;
+  uint8_t reserved[2] = {};
+  Be16 number_of_blocks;
+  Be64 source_lba;
+  Be64 destination_lba;
+};
+static_assert(sizeof(BlockToBlockSegment) == 28);
+
+// RECEIVE COPY RESULTS(LID1). SPC-4 §6.19, §6.21, §6.22.
+struct CopyStatusData {
+  Be32 available_data;
+  uint8_t copy_manager_status = 0;  // HDD 80h.
+  Be16 segments_processed;
+  uint8_t transfer_count_units = 0;
+  Be32 transfer_count;
+};
+static_assert(sizeof(CopyStatusData) == 12);
+struct CopyOperatingParameters {
+  Be32 available_data;
+  uint8_t flags4 = 0;  // SNLID 01h.
+  uint8_t reserved5[3] = {};
+  Be16 maximum_cscd_descriptor_count;
+  Be16 maximum_segment_descriptor_count;
+  Be32 maximum_descriptor_list_length;
+  Be32 maximum_segment_length;
+  Be32 maximum_inline_data_length;
+  Be32 held_data_limit;
+  Be32 maximum_stream_device_transfer_size;
+  uint8_t reserved32[2] = {};
+  Be16 total_concurrent_copies;
+  uint8_t maximum_concurrent_copies = 0;
+  uint8_t data_segment_granularity = 0;
+  uint8_t inline_data_granularity = 0;
+  uint8_t held_data_granularity = 0;
+  uint8_t reserved40[3] = {};
+  uint8_t implemented_descriptor_list_length = 0;
+};
+static_assert(sizeof(CopyOperatingParameters) == 44);
+struct FailedSegmentDetails {
+  Be32 available_data;
+  uint8_t reserved4[52] = {};
+  uint8_t status = 0;
+  uint8_t reserved57 = 0;
+  Be16 sense_data_length;
+};
+static_assert(sizeof(FailedSegmentDetails) == 60);
+
+// Of the Third-party Copy VPD page. SPC-4 §7.8.17.
+struct ThirdPartyCopyDescriptor {
+  Be16 type;
+  Be16 length;  // Of what follows, a multiple of four.
+};
+struct ThirdPartyParameters {
+  uint8_t reserved0[4] = {};
+  Be16 maximum_cscd_descriptor_count;
+  Be16 maximum_segment_descriptor_count;
+  Be32 maximum_descriptor_list_length;
+  Be32 maximum_inline_data_length;
+  uint8_t reserved16[12] = {};
+};
+static_assert(sizeof(ThirdPartyParameters) == 28);
+struct GeneralCopyOperations {
+  Be32 total_concurrent_copies;
+  Be32 maximum_identified_concurrent_copies;
+  Be32 maximum_segment_length;
+  uint8_t data_segment_granularity = 0;
+  uint8_t inline_data_granularity = 0;
+  uint8_t reserved14[18] = {};
+};
+static_assert(sizeof(GeneralCopyOperations) == 32);
 
 // SBC-3 §5.3.2, with one descriptor.
 struct LbaStatusData {

@@ -39,6 +39,9 @@ size_t EncodeFixed(const Sense& sense, std::span<uint8_t> out) {
     fixed.response_code |= 0x80;
     fixed.information = static_cast<uint32_t>(*sense.information);
   }
+  if (sense.command_specific) {
+    fixed.command_specific_information = static_cast<uint32_t>(*sense.command_specific);
+  }
   EncodeSpecific(sense, fixed.sks);
   CHECK(out.size() >= sizeof(fixed));
   std::memcpy(out.data(), &fixed, sizeof(fixed));
@@ -47,7 +50,7 @@ size_t EncodeFixed(const Sense& sense, std::span<uint8_t> out) {
 
 size_t EncodeDescriptors(const Sense& sense, std::span<uint8_t> out) {
   CHECK(out.size() >= sizeof(DescriptorSense) + sizeof(InformationDescriptor) +
-                          sizeof(SenseKeySpecificDescriptor));
+                          sizeof(CommandSpecificDescriptor) + sizeof(SenseKeySpecificDescriptor));
   DescriptorSense header;
   header.sense_key = static_cast<uint8_t>(sense.key);
   header.asc = static_cast<uint8_t>(static_cast<uint16_t>(sense.code) >> 8);
@@ -58,6 +61,12 @@ size_t EncodeDescriptors(const Sense& sense, std::span<uint8_t> out) {
     information.information = *sense.information;
     std::memcpy(&out[bytes], &information, sizeof(information));
     bytes += sizeof(information);
+  }
+  if (sense.command_specific) {
+    CommandSpecificDescriptor command_specific;
+    command_specific.command_specific_information = *sense.command_specific;
+    std::memcpy(&out[bytes], &command_specific, sizeof(command_specific));
+    bytes += sizeof(command_specific);
   }
   SenseKeySpecificDescriptor specific;
   if (EncodeSpecific(sense, specific.sks)) {

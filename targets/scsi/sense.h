@@ -11,8 +11,12 @@ namespace pollux::scsi {
 // ADDITIONAL SENSE CODE in the high byte, its QUALIFIER in the low one. SPC-4 annex F.
 enum class AdditionalSense : uint16_t {
   kNone = 0x0000,
+  kOperationInProgress = 0x0016,
   kSanitizeInProgress = 0x041b,
+  kUnreachableCopyTarget = 0x0804,
   kWriteError = 0x0c00,
+  kThirdPartyDeviceFailure = 0x0d01,
+  kCopyTargetNotReachable = 0x0d02,
   kInvalidFieldInInformationUnit = 0x0e03,
   kUnrecoveredReadError = 0x1100,
   kParameterListLengthError = 0x1a00,
@@ -23,6 +27,12 @@ enum class AdditionalSense : uint16_t {
   kUnitNotSupported = 0x2500,
   kInvalidFieldInParameterList = 0x2600,
   kInvalidRelease = 0x2604,
+  kTooManyTargetDescriptors = 0x2606,
+  kUnsupportedTargetDescriptor = 0x2607,
+  kTooManySegmentDescriptors = 0x2608,
+  kUnsupportedSegmentDescriptor = 0x2609,
+  kUnexpectedInexactSegment = 0x260a,
+  kInlineDataLengthExceeded = 0x260b,
   kWriteProtected = 0x2700,
   kSpaceAllocationFailed = 0x2707,
   kPowerOn = 0x2900,
@@ -55,6 +65,7 @@ struct Sense {
   AdditionalSense code = AdditionalSense::kNone;
   std::optional<FieldPointer> field;
   std::optional<uint64_t> information;
+  std::optional<uint64_t> command_specific;
   std::optional<uint16_t> progress;  // In parts of 65536. SPC-4 §4.5.2.4.4.
 };
 

@@ -4,11 +4,22 @@
 
 #include "absl/strings/str_format.h"
 #include "targets/scsi/commands.h"
+#include "targets/scsi/copy_plan.h"
 #include "targets/scsi/inquiry.h"
 
 // Vital product data. SPC-4 §7.8, SBC-3 §6.6.
 
 namespace pollux::scsi {
+// Two 64-bit halves of the UUID folded into 60 bits, "locally assigned" (NAA 3h), since we have no
+// company identifier.
+uint64_t NaaOf(const Uuid& uuid) {
+  uint64_t folded = 0;
+  for (size_t i = 0; i < uuid.bytes.size(); ++i) {
+    folded ^= uint64_t{uuid.bytes[i]} << (8 * (7 - i % 8));
+  }
+  return (folded & 0x0fff'ffff'ffff'ffff) | 0x3000'0000'0000'0000;
+}
+
 namespace {
 
 struct Page {
@@ -64,16 +75,6 @@ void AppendScsiName(ParameterData& data, Association association, std::string_vi
   AppendDesignator(data, kUtf8, association, kScsiName, bytes);
   data.AppendText(name);
   for (size_t i = name.size(); i < bytes; ++i) data.Append<uint8_t>();
-}
-
-// Two 64-bit halves of the UUID folded into 60 bits, "locally assigned" (NAA 3h), since we have no
-// company identifier.
-uint64_t NaaOf(const Uuid& uuid) {
-  uint64_t folded = 0;
-  for (size_t i = 0; i < uuid.bytes.size(); ++i) {
-    folded ^= uint64_t{uuid.bytes[i]} << (8 * (7 - i % 8));
-  }
-  return (folded & 0x0fff'ffff'ffff'ffff) | 0x3000'0000'0000'0000;
 }
 
 void AppendDeviceIdentification(Execution& e, ParameterData& data) {
@@ -139,12 +140,47 @@ void AppendProvisioning(Execution& e, ParameterData& data) {
   page.provisioning_type = 2;                                    // Thin.
 }
 
+// What EXTENDED COPY and RECEIVE COPY RESULTS can do. SPC-4 §7.8.17.
+void AppendThirdPartyCopy(Execution& e, ParameterData& data) {
+  // SUPPORTED COMMANDS: each opcode, the number of its service actions, and these. Padded.
+  constexpr uint8_t kCommandsList[] = {
+      kThirdPartyCopyOut, 1, 0x00, kThirdPartyCopyIn, 3, 0x00, 0x03, 0x04,
+  };
+  data.Append(ThirdPartyCopyDescriptor{uint16_t{0x0001}, uint16_t{12}});
+  data.Append<uint8_t>(sizeof(kCommandsList));
+  data.AppendBytes(kCommandsList);
+  data.Pad4();
+
+  data.Append(ThirdPartyCopyDescriptor{uint16_t{0x0004}, uint16_t{sizeof(ThirdPartyParameters)}});
+  auto& parameters = data.Append<ThirdPartyParameters>();
+  parameters.maximum_cscd_descriptor_count = uint16_t{CopyPlan::kCscdsMax};
+  parameters.maximum_segment_descriptor_count = uint16_t{CopyPlan::kSegmentsMax};
+  parameters.maximum_descriptor_list_length = CopyPlan::kDescriptorBytesMax;
+
+  // SUPPORTED DESCRIPTORS.
+  data.Append(ThirdPartyCopyDescriptor{uint16_t{0x0008}, uint16_t{4}});
+  data.AppendBytes(std::array<uint8_t, 4>{2, kBlockToBlockSegment, kIdentificationCscd, 0});
+
+  // SUPPORTED CSCD IDS beside those of the list.
+  data.Append(ThirdPartyCopyDescriptor{uint16_t{0x000c}, uint16_t{4}});
+  data.Append<Be16>(uint16_t{2});
+  data.Append<Be16>(CopyPlan::kThisUnit);
+
+  data.Append(ThirdPartyCopyDescriptor{uint16_t{0x8001}, uint16_t{sizeof(GeneralCopyOperations)}});
+  auto& general = data.Append<GeneralCopyOperations>();
+  general.total_concurrent_copies = uint32_t{kConcurrentCopiesMax};
+  general.maximum_identified_concurrent_copies = uint32_t{kConcurrentCopiesMax};
+  general.maximum_segment_length = CopySegmentBytesMax(e.disk());
+  general.data_segment_granularity = static_cast<uint8_t>(std::countr_zero(e.disk().block_bytes));
+}
+
 constexpr Page kPages[] = {
     {kSupportedVpdPages, AppendSupportedPages},
     {kUnitSerialNumber, AppendSerialNumber},
     {kDeviceIdentification, AppendDeviceIdentification},
     {kExtendedInquiryData, AppendExtendedInquiry},
     {kModePagePolicy, AppendModePagePolicy},
+    {kThirdPartyCopy, AppendThirdPartyCopy},
     {kBlockLimits, AppendBlockLimits},
     {kBlockDeviceCharacteristics, AppendCharacteristics},
     {kLogicalBlockProvisioning, AppendProvisioning},

@@ -20,7 +20,8 @@ SUITES = {
         "PrinServiceactionRange PrinReportCapabilities Reserve6 CompareAndWrite OrWrite Prefetch10 "
         "Prefetch16 ReadDefectData10 ReadDefectData12 WriteVerify10 WriteVerify12 WriteVerify16 "
         "Verify10 Verify12 Verify16 GetLBAStatus ModeSense6 ReportSupportedOpcodes Unmap WriteSame10 "
-        "WriteSame16 StartStopUnit NoMedia ReadOnly"
+        "WriteSame16 StartStopUnit NoMedia ReadOnly "
+        "ExtendedCopy ReceiveCopyResults"
     ).split(),
     "iSCSI": ["iSCSIcmdsn", "iSCSIdatasn", "iSCSIResiduals", "iSCSITMF"],
 }

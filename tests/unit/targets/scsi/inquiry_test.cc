@@ -23,7 +23,7 @@ class InquiryTest : public ScsiTest {
 
 TEST_F(InquiryTest, StandardDataIsTheExpected96Bytes) {
   SetUp0();
-  const Bytes expected = Bytes{0x00, 0x00, 0x06, 0x12, 91, 0x00, 0x00, 0x02} + Text("POLLUX  ") +
+  const Bytes expected = Bytes{0x00, 0x00, 0x06, 0x12, 91, 0x08, 0x00, 0x02} + Text("POLLUX  ") +
                          Text("Test disk       ") + Text("0001") + Bytes(22) +
                          Bytes{0x00, 0xa0, 0x09, 0x60, 0x04, 0x60, 0x04, 0xc0} + Bytes(30);
   ASSERT_EQ(expected.size(), 96u);
@@ -35,7 +35,7 @@ TEST_F(InquiryTest, StandardDataIsTheExpected96Bytes) {
 TEST_F(InquiryTest, SupportedPagesAreThoseThatAnswer) {
   SetUp0();
   const Bytes pages = Vpd(0x00);
-  EXPECT_EQ(pages, (Bytes{0, 0x00, 0, 8, 0x00, 0x80, 0x83, 0x86, 0x87, 0xb0, 0xb1, 0xb2}));
+  EXPECT_EQ(pages, (Bytes{0, 0x00, 0, 9, 0x00, 0x80, 0x83, 0x86, 0x87, 0x8f, 0xb0, 0xb1, 0xb2}));
   for (int page = 0; page < 256; ++page) {
     const bool listed = std::find(pages.begin() + 4, pages.end(), page) != pages.end();
     TestCommand& command = Run({0x12, 1, static_cast<uint8_t>(page), 0x10, 0, 0});

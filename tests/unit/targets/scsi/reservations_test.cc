@@ -203,6 +203,10 @@ const Allowed kAllowed[] = {
     {{0x5e, 1}, true, true, false},
     {{0x5e, 2}, true, true, false},
     {{0x5e, 3}, true, true, false},
+    {{0x83}, false, false, false},        // EXTENDED COPY
+    {{0x84, 0x00}, false, false, false},  // RECEIVE COPY RESULTS
+    {{0x84, 0x03}, false, false, false},
+    {{0x84, 0x04}, false, false, false},
     {{0x88}, true, false, false},                            // READ(16)
     {{0x89}, false, false, false},                           // COMPARE AND WRITE
     {{0x8a}, false, false, false},                           // WRITE(16)
