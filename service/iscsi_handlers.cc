@@ -77,6 +77,8 @@ void Fill(const iscsi::TargetNode& node, Message& message) {
     v1::IscsiLun* entry = message.add_luns();
     entry->set_bdev_name(lun.bdev_name);
     if (lun.lun_id.has_value()) entry->set_lun_id(*lun.lun_id);
+    if (lun.read_only) entry->set_read_only(true);
+    if (lun.removable) entry->set_removable(true);
   }
   message.set_queue_depth(node.queue_depth);
   FillAuthentication(node.authentication, message);
@@ -372,7 +374,10 @@ Task<Result<v1::IscsiCreateTargetNodeResponse>> IscsiHandlers::CreateTargetNode(
   node.alias = request.alias_name();
   node.maps = Maps(request.pg_ig_maps());
   for (const v1::IscsiLun& lun : request.luns()) {
-    iscsi::LunSpec spec{.bdev_name = lun.bdev_name(), .lun_id = std::nullopt};
+    iscsi::LunSpec spec{.bdev_name = lun.bdev_name(),
+                        .lun_id = std::nullopt,
+                        .read_only = lun.read_only(),
+                        .removable = lun.removable()};
     if (lun.has_lun_id()) spec.lun_id = lun.lun_id();
     node.luns.push_back(std::move(spec));
   }
@@ -388,10 +393,13 @@ Task<Result<v1::IscsiCreateTargetNodeResponse>> IscsiHandlers::CreateTargetNode(
 
 Task<Result<v1::IscsiTargetNodeAddLunResponse>> IscsiHandlers::AddLun(
     v1::IscsiTargetNodeAddLunRequest request) {
-  std::optional<int32_t> lun_id;
-  if (request.lun_id() != -1) lun_id = request.lun_id();
-  CO_RETURN_IF_ERROR((co_await appliance_.iscsi().AddLun(request.name(), request.bdev_name(),
-                                                         lun_id, /*may_be_pending=*/false))
+  iscsi::LunSpec lun{.bdev_name = request.bdev_name(),
+                     .lun_id = std::nullopt,
+                     .read_only = request.read_only(),
+                     .removable = request.removable()};
+  if (request.lun_id() != -1) lun.lun_id = request.lun_id();
+  CO_RETURN_IF_ERROR((co_await appliance_.iscsi().AddLun(request.name(), std::move(lun),
+                                                         /*may_be_pending=*/false))
                          .status());
   SaveTargetNode(request.name());
   co_return Done<v1::IscsiTargetNodeAddLunResponse>();

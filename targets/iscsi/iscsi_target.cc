@@ -95,9 +95,7 @@ Task<Result<std::string>> IscsiTarget::CreateTargetNode(TargetNode node, bool lu
   co_return name;
 }
 
-Task<Result<int>> IscsiTarget::AddLun(std::string name, std::string bdev_name,
-                                      std::optional<int32_t> lun_id, bool may_be_pending) {
-  LunSpec lun{.bdev_name = std::move(bdev_name), .lun_id = lun_id};
+Task<Result<int>> IscsiTarget::AddLun(std::string name, LunSpec lun, bool may_be_pending) {
   return impl_->nodes.AddLun(FullName(name), std::move(lun), may_be_pending);
 }
 

@@ -103,6 +103,8 @@ struct Redirect {
 struct LunSpec {
   std::string bdev_name;
   std::optional<int32_t> lun_id;  // Absent: the lowest free one.
+  bool read_only = false;
+  bool removable = false;
 };
 struct TargetNode {
   std::string name;  // Whole iqn; what the caller gave without a prefix got node_base in front.
@@ -202,8 +204,7 @@ class IscsiTarget {
   // All or nothing. With `luns_may_be_pending` (replay) a missing block device is no error.
   // Returns the whole name.
   Task<Result<std::string>> CreateTargetNode(TargetNode node, bool luns_may_be_pending);
-  Task<Result<int>> AddLun(std::string name, std::string bdev_name, std::optional<int32_t> lun_id,
-                           bool may_be_pending);
+  Task<Result<int>> AddLun(std::string name, LunSpec lun, bool may_be_pending);
   Status AddMaps(const std::string& name, const std::vector<GroupMap>& maps);
   // Redirects of portal groups that no map names any more go too.
   Status RemoveMaps(const std::string& name, const std::vector<GroupMap>& maps);

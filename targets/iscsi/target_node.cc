@@ -45,6 +45,11 @@ Status CheckLun(const LunSpec& lun) {
   return OkStatus();
 }
 
+Task<Result<int>> AddTo(Node& node, const LunSpec& lun, bool may_be_pending) {
+  const scsi::LunOptions options{.read_only = lun.read_only, .removable = lun.removable};
+  return node.device().AddLun(lun.lun_id, lun.bdev_name, may_be_pending, options);
+}
+
 std::string ToString(const GroupMap& map) {
   return absl::StrFormat("%d:%d", map.pg_tag, map.ig_tag);
 }
@@ -72,7 +77,10 @@ TargetNode Node::Describe() const {
   TargetNode description = description_;
   description.histogram = !latencies.empty();
   for (const scsi::TargetDevice::Lun& lun : device_->luns()) {
-    description.luns.push_back({.bdev_name = lun.device_name, .lun_id = lun.number});
+    description.luns.push_back({.bdev_name = lun.device_name,
+                                .lun_id = lun.number,
+                                .read_only = lun.options.read_only,
+                                .removable = lun.options.removable});
   }
   return description;
 }
@@ -130,8 +138,7 @@ Task<Status> TargetNodes::Create(TargetNode description, uint32_t queue_depth_ma
   for (size_t i = 0; i < luns.size() && status.ok(); ++i) {
     status = CheckLun(luns[i]);
     if (status.ok()) {
-      const Result<int> added =
-          co_await node->device().AddLun(luns[i].lun_id, luns[i].bdev_name, luns_may_be_pending);
+      const Result<int> added = co_await AddTo(*node, luns[i], luns_may_be_pending);
       status = OfLun(added.status());
     }
     if (!status.ok()) status = Within(absl::StrFormat("luns[%d]", i), status);
@@ -147,8 +154,7 @@ Task<Status> TargetNodes::Create(TargetNode description, uint32_t queue_depth_ma
 Task<Result<int>> TargetNodes::AddLun(std::string name, LunSpec lun, bool may_be_pending) {
   ASSIGN_OR_CO_RETURN(Node* const node, FindOrFail(name));
   CO_RETURN_IF_ERROR(CheckLun(lun));
-  const Result<int> added =
-      co_await node->device().AddLun(lun.lun_id, lun.bdev_name, may_be_pending);
+  const Result<int> added = co_await AddTo(*node, lun, may_be_pending);
   CO_RETURN_IF_ERROR(OfLun(added.status()));
   co_return added;
 }

@@ -36,7 +36,7 @@ void TakeWholeBlocks(Execution& e, Execution::Step next) {
   const uint64_t block_bytes = e.block_bytes();
   e.command().data_bytes = range.blocks * block_bytes;
   const uint64_t bytes = std::min<uint64_t>(e.command().data_bytes, e.command().data_out_max);
-  if (bytes % block_bytes != 0) return EndShortOfData(e, e.command().data_bytes);
+  if (bytes % block_bytes != 0) return EndWithWrongLength(e, e.command().data_bytes);
   e.transfer.lba = range.lba;
   e.transfer.blocks = bytes / block_bytes;
   if (e.transfer.blocks == 0) return e.EndGood();
@@ -48,7 +48,7 @@ void EndAfterWrite(Execution& e) {
   e.EndGood();
 }
 
-void EndShortOfData(Execution& e, uint64_t data_bytes) {
+void EndWithWrongLength(Execution& e, uint64_t data_bytes) {
   e.command().data_bytes = data_bytes;
   e.EndWithSense(IllegalRequest(AdditionalSense::kInvalidFieldInInformationUnit));
 }

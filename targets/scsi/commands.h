@@ -25,10 +25,11 @@ void ModeSelect10(Execution& e);
 // unit_state.cc
 void TestUnitReady(Execution& e);
 void RequestSense(Execution& e);
-void StartStopUnit(Execution& e);
-void PreventAllowMediumRemoval(Execution& e);
 void SendDiagnostic(Execution& e);
 void SynchronizeCache(Execution& e);
+// removal.cc
+void StartStopUnit(Execution& e);
+void PreventAllowMediumRemoval(Execution& e);
 // read_write.cc
 void Read(Execution& e);
 void Write(Execution& e);
@@ -100,9 +101,9 @@ void SubmitCompareAndWrite(Execution& e, uint64_t blocks, std::byte* expected, s
                            Execution::Step next);
 // MISCOMPARE DURING VERIFY, with the place of the first byte that differs in the data-out buffer.
 void EndMiscompare(Execution& e, uint64_t offset);
-// Ends a command whose data-out buffer is larger than what the initiator has and that cannot make
-// do with less: INVALID FIELD IN COMMAND INFORMATION UNIT, and the residual says the rest.
-void EndShortOfData(Execution& e, uint64_t data_bytes);
+// Ends a command that needs a data-out buffer of just this length, when the initiator has another:
+// INVALID FIELD IN COMMAND INFORMATION UNIT, and the residual says the rest.
+void EndWithWrongLength(Execution& e, uint64_t data_bytes);
 
 // --- Limits that VPD page B0h reports and the commands enforce.
 

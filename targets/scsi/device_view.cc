@@ -12,7 +12,7 @@
 
 namespace pollux::scsi {
 
-std::shared_ptr<const DiskFacts> DiskFacts::Of(const BlockDevice& device) {
+std::shared_ptr<DiskFacts> DiskFacts::Of(const BlockDevice& device) {
   auto facts = std::make_shared<DiskFacts>();
   const Geometry& geometry = device.geometry();
   facts->device_name = device.name();
@@ -71,7 +71,11 @@ void DeviceView::AddNexus(Nexus::Impl& nexus) {
 void DeviceView::RemoveNexus(Nexus::Impl& nexus) {
   std::erase(nexuses_, &nexus);
   for (const auto& unit : units_) {
-    if (unit == nullptr || unit->reservation_state->reserved_by != nexus.nexus_number) continue;
+    if (unit == nullptr) continue;
+    if (unit->status.IsPreventedBy(nexus.nexus_number)) {
+      tasks_.Spawn(EndPrevent(unit->shared_status, nexus.nexus_number));
+    }
+    if (unit->reservation_state->reserved_by != nexus.nexus_number) continue;
     auto freed = std::make_shared<ReservationState>(*unit->reservation_state);
     freed->reserved_by = 0;
     unit->Show(std::move(freed));
@@ -81,6 +85,10 @@ void DeviceView::RemoveNexus(Nexus::Impl& nexus) {
 
 Task<void> DeviceView::EndReserve6(std::shared_ptr<UnitReservations> reservations, uint64_t nexus) {
   co_await reservations->EndReserve6(nexus);
+}
+
+Task<void> DeviceView::EndPrevent(std::shared_ptr<SharedStatus> status, uint64_t nexus) {
+  co_await status->EndPrevent(nexus);
 }
 
 void DeviceView::SetRoles(Nexus::Impl& nexus, const LogicalUnit& unit) {

@@ -26,14 +26,15 @@ struct DiskFacts {
   uint32_t block_bytes = 512;
   uint8_t physical_exponent = 0;  // Physical block = block << exponent.
   Limits limits;
-  bool read_only = false;
+  bool read_only = false;  // The device is, or the LUN.
+  bool removable = false;  // The LUN is.
   bool volatile_cache = false;
   bool flush = false;
   bool unmap = false;
   bool write_zeroes = false;
   bool compare_and_write = false;
 
-  static std::shared_ptr<const DiskFacts> Of(const BlockDevice& device);
+  static std::shared_ptr<DiskFacts> Of(const BlockDevice& device);
 };
 
 class Execution;
@@ -156,6 +157,7 @@ class DeviceView {
   };
   void OnCheckDrains();
   static Task<void> EndReserve6(std::shared_ptr<UnitReservations> reservations, uint64_t nexus);
+  static Task<void> EndPrevent(std::shared_ptr<SharedStatus> status, uint64_t nexus);
   void SetRoles(Nexus::Impl& nexus, const LogicalUnit& unit);
   void AbortHere(int number, bool reset, Nexus::Impl* asker);
 

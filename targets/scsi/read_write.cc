@@ -157,7 +157,7 @@ void Write(Execution& e) {
   if (!Begin(e, e.command().data_out_max)) return;
   // Whole blocks are written. What an initiator announces less is the residual; a part of a block
   // cannot be.
-  if (e.transfer.bytes % e.block_bytes() != 0) return EndShortOfData(e, e.command().data_bytes);
+  if (e.transfer.bytes % e.block_bytes() != 0) return EndWithWrongLength(e, e.command().data_bytes);
   WriteBurst(e);
 }
 

@@ -35,6 +35,7 @@ enum class AdditionalSense : uint16_t {
   kInlineDataLengthExceeded = 0x260b,
   kWriteProtected = 0x2700,
   kSpaceAllocationFailed = 0x2707,
+  kNotReadyToReady = 0x2800,
   kPowerOn = 0x2900,
   kResetFunctionOccurred = 0x2903,
   kModeParametersChanged = 0x2a01,
@@ -45,10 +46,12 @@ enum class AdditionalSense : uint16_t {
   kCommandTimeout = 0x2e02,
   kSanitizeFailed = 0x3103,
   kSavingNotSupported = 0x3900,
+  kMediumNotPresent = 0x3a00,
   kInquiryDataChanged = 0x3f03,
   kReportedLunsChanged = 0x3f0e,
   kInternalTargetFailure = 0x4400,
   kProtocolServiceCrcError = 0x4705,
+  kMediumRemovalPrevented = 0x5302,
   kInsufficientRegistrationResources = 0x5504,
 };
 

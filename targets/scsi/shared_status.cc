@@ -31,16 +31,27 @@ Task<bool> SharedStatus::Apply(StatusChange& change) {
   co_return true;
 }
 
-Task<void> SharedStatus::Reset() {
+Task<void> SharedStatus::Edit(std::function<void(UnitStatus&)> edit) {
   Loop& home = *Loop::Current();
   co_await SwitchTo(control_);
   {
     const Turn::Holder held = co_await turn_.Take();
     const UnitStatus before = status_;
-    status_.descriptor_sense = status_.software_write_protect = false;
+    edit(status_);
     if (status_ != before) co_await Show(nullptr);
   }
   co_await SwitchTo(home);
+}
+
+Task<void> SharedStatus::Reset() {
+  return Edit([](UnitStatus& status) {
+    status.descriptor_sense = status.software_write_protect = false;
+    status.preventing.clear();
+  });
+}
+
+Task<void> SharedStatus::EndPrevent(uint64_t nexus) {
+  return Edit([nexus](UnitStatus& status) { std::erase(status.preventing, nexus); });
 }
 
 // The asker's reactor comes last: when the change is made, it is so for everybody.

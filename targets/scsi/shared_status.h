@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <optional>
 
 #include "core/turn.h"
@@ -28,17 +29,24 @@ class SharedStatus {
   SharedStatus(int number, Loop& control, DeviceView::Views& views)
       : number_(number), control_(control), views_(views) {}
 
-  // Control loop.
+  // --- Control loop.
   const UnitStatus& status() const { return status_; }
+  // The LUN has a block device from now on, not shown yet: it is loaded.
+  void OnMedium() {
+    if (status_.readiness == Readiness::kNoMedium) status_.readiness = Readiness::kReady;
+  }
 
   // --- Any reactor, and back to it.
   // False: the change was aborted before it began.
   Task<bool> Execute(StatusChange& change);
-  // Mode parameters go back to their defaults: the unit was reset.
+  // Mode parameters go back to their defaults, and the medium may be removed: the unit was reset.
   Task<void> Reset();
+  // The nexus has gone.
+  Task<void> EndPrevent(uint64_t nexus);
 
  private:
   Task<bool> Apply(StatusChange& change);
+  Task<void> Edit(std::function<void(UnitStatus&)> edit);
   Task<void> Show(const StatusChange* change);
 
   const int number_;

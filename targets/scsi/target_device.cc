@@ -19,8 +19,8 @@ static_assert(kLunsMax == TargetDevice::kLunsMax);
 struct TargetDevice::Impl final : DeviceRegistry::Observer {
   // A configured LUN. It is the user of its block device while `device` is set.
   struct Entry final : BlockUser {
-    Entry(Impl& owner, int lun_number, std::string name)
-        : impl(owner), number(lun_number), device_name(std::move(name)) {}
+    Entry(Impl& owner, int lun_number, std::string name, LunOptions lun_options)
+        : impl(owner), number(lun_number), device_name(std::move(name)), options(lun_options) {}
     std::string description() const override {
       return absl::StrFormat("iscsi target %s LUN %d", impl.name, number);
     }
@@ -32,6 +32,7 @@ struct TargetDevice::Impl final : DeviceRegistry::Observer {
     Impl& impl;
     const int number;
     const std::string device_name;
+    const LunOptions options;
     BlockDevice* device = nullptr;
     std::string reason;  // Why there is none.
     std::shared_ptr<UnitReservations> reservations;
@@ -47,7 +48,8 @@ struct TargetDevice::Impl final : DeviceRegistry::Observer {
   }
   ~Impl() { devices.RemoveObserver(*this); }
 
-  Task<Result<int>> AddLun(std::optional<int> number, std::string device_name, bool may_be_pending);
+  Task<Result<int>> AddLun(std::optional<int> number, std::string device_name, bool may_be_pending,
+                           LunOptions options);
   Task<Status> RemoveLun(int number, bool for_good);
   Task<void> ForgetReservations();
   Task<void> Shutdown();
@@ -82,11 +84,15 @@ Task<Status> TargetDevice::Impl::Attach(Entry& entry) {
   if (device->geometry().data_block_bytes() != device->geometry().block_bytes) {
     co_return NotSupported("block device '%s' has metadata among its data", entry.device_name);
   }
-  CO_RETURN_IF_ERROR(device->Open(entry, /*write=*/!device->read_only()));
+  const bool writes = !device->read_only() && !entry.options.read_only;
+  CO_RETURN_IF_ERROR(device->Open(entry, writes));
   entry.device = device;
   entry.reason.clear();
-  const std::shared_ptr<const DiskFacts> facts = DiskFacts::Of(*device);
+  const std::shared_ptr<DiskFacts> facts = DiskFacts::Of(*device);
+  facts->read_only = !writes;
+  facts->removable = entry.options.removable;
   entry.reservations->OnMedium(device->uuid());
+  entry.shared_status->OnMedium();
   const auto state = entry.reservations->state();
   for (auto& view : views) {
     auto unit = std::make_unique<LogicalUnit>();
@@ -113,7 +119,7 @@ Task<void> TargetDevice::Impl::Detach(Entry& entry) {
 }
 
 Task<Result<int>> TargetDevice::Impl::AddLun(std::optional<int> number, std::string device_name,
-                                             bool may_be_pending) {
+                                             bool may_be_pending, LunOptions options) {
   const Turn::Holder held = co_await turn.Take();
   if (number && (*number < 0 || *number >= kLunsMax)) {
     co_return InvalidField("lun_id", *number, "must be between 0 and %d", kLunsMax - 1);
@@ -128,7 +134,7 @@ Task<Result<int>> TargetDevice::Impl::AddLun(std::optional<int> number, std::str
     number = lowest;
   }
 
-  auto made = std::make_unique<Entry>(*this, *number, std::move(device_name));
+  auto made = std::make_unique<Entry>(*this, *number, std::move(device_name), options);
   Entry& entry = *made;
   entry.reservations =
       std::make_shared<UnitReservations>(name, *number, *Loop::Current(), views, reservation_store);
@@ -220,8 +226,8 @@ TargetDevice::TargetDevice(std::string name, DeviceRegistry& devices,
 TargetDevice::~TargetDevice() = default;
 
 Task<Result<int>> TargetDevice::AddLun(std::optional<int> number, std::string device_name,
-                                       bool may_be_pending) {
-  return impl_->AddLun(number, std::move(device_name), may_be_pending);
+                                       bool may_be_pending, LunOptions options) {
+  return impl_->AddLun(number, std::move(device_name), may_be_pending, options);
 }
 Task<Status> TargetDevice::RemoveLun(int number) {
   return impl_->RemoveLun(number, /*for_good=*/true);
@@ -234,7 +240,8 @@ const std::string& TargetDevice::name() const { return impl_->name; }
 std::vector<TargetDevice::Lun> TargetDevice::luns() const {
   std::vector<Lun> result;
   for (const auto& [number, entry] : impl_->luns) {
-    result.push_back({number, entry->device_name, entry->device == nullptr, entry->reason});
+    result.push_back(
+        {number, entry->device_name, entry->device == nullptr, entry->reason, entry->options});
   }
   return result;
 }

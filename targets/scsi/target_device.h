@@ -16,6 +16,13 @@ class ReservationStore;
 // INQUIRY says of it, and the nexuses on this reactor, to whom changes bring unit attentions.
 class DeviceView;
 
+struct LunOptions {
+  // Nobody writes through this LUN, though the block device could be written.
+  bool read_only = false;
+  // Its medium can be ejected and loaded by START STOP UNIT (RMB, SPC-4 §6.6.2).
+  bool removable = false;
+};
+
 // A SCSI target device (SAM-5 §4.6.4): up to kLunsMax logical units by number, each a block device.
 // Control loop only; what reactors need of it is in the views, one per reactor.
 //
@@ -31,6 +38,7 @@ class TargetDevice {
     std::string device_name;
     bool pending;
     std::string reason;  // Why it is pending.
+    LunOptions options;
   };
 
   // `name` is the SCSI device name, an iqn; identifiers (NAA) of LUNs come from the disks' UUIDs.
@@ -40,7 +48,8 @@ class TargetDevice {
 
   // `number` absent: the lowest free one. With `may_be_pending` a missing block device is no error.
   // EEXIST: the number is taken. ENODEV: no such device. ENOSPC: no number is free.
-  Task<Result<int>> AddLun(std::optional<int> number, std::string device_name, bool may_be_pending);
+  Task<Result<int>> AddLun(std::optional<int> number, std::string device_name, bool may_be_pending,
+                           LunOptions options = {});
   // Its reservations are forgotten.
   Task<Status> RemoveLun(int number);
   // The target is deleted for good: reservations of all its LUNs are forgotten. Before Shutdown.

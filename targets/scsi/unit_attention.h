@@ -10,6 +10,7 @@ namespace pollux::scsi {
 enum class UnitAttention : uint8_t {
   kPowerOn,
   kReset,
+  kNotReadyToReady,
   kReportedLunsChanged,
   kInquiryDataChanged,
   kCapacityChanged,
@@ -47,6 +48,8 @@ inline Sense SenseOf(UnitAttention condition) {
         return AdditionalSense::kPowerOn;
       case UnitAttention::kReset:
         return AdditionalSense::kResetFunctionOccurred;
+      case UnitAttention::kNotReadyToReady:
+        return AdditionalSense::kNotReadyToReady;
       case UnitAttention::kReportedLunsChanged:
         return AdditionalSense::kReportedLunsChanged;
       case UnitAttention::kInquiryDataChanged:

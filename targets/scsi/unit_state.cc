@@ -35,22 +35,6 @@ void TestUnitReady(Execution& e) { e.EndGood(); }
 
 void RequestSense(Execution& e) { e.TakeBuffer(SendSense); }
 
-// The medium is always loaded and ready: stopping writes the cache back, and that is all.
-void StartStopUnit(Execution& e) {
-  const uint8_t flags = e.cdb()[4];
-  const bool start = flags & 0x01, loej = flags & 0x02, no_flush = flags & 0x04;
-  if (flags & 0xf0) return e.EndWithSense(InvalidFieldInCdb(4, 7));  // POWER CONDITION
-  if (loej) return e.EndWithSense(InvalidFieldInCdb(4, 1));
-  if (start || no_flush) return e.EndGood();
-  Flush(e);
-}
-
-// Nothing can be removed, so it is prevented whatever the initiator says.
-void PreventAllowMediumRemoval(Execution& e) {
-  if (e.cdb()[4] & 0x02) return e.EndWithSense(InvalidFieldInCdb(4, 1));
-  e.EndGood();
-}
-
 // The default self-test passes; there is no other.
 void SendDiagnostic(Execution& e) {
   if (e.cdb()[1] & 0xe0) return e.EndWithSense(InvalidFieldInCdb(1, 7));  // SELF-TEST CODE

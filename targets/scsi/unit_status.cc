@@ -24,7 +24,20 @@ bool RunsWhile(Readiness readiness, const CommandInfo& info) {
     case kMaintenanceIn:  // What is supported.
       return true;
     case kSanitize:
-      return readiness != Readiness::kSanitizing;
+      return readiness == Readiness::kReady || readiness == Readiness::kSanitizeFailed;
+    // What is about the unit and not about its medium.
+    case kStartStopUnit:
+    case kPreventAllowMediumRemoval:
+    case kModeSelect6:
+    case kModeSelect10:
+    case kReserve6:
+    case kReserve10:
+    case kRelease6:
+    case kRelease10:
+    case kPersistentReserveIn:
+    case kPersistentReserveOut:
+    case kSendDiagnostic:
+      return readiness == Readiness::kReady || readiness == Readiness::kNoMedium;
     default:
       return readiness == Readiness::kReady;
   }
@@ -34,6 +47,8 @@ Sense SenseOf(const UnitStatus& status) {
   switch (status.readiness) {
     case Readiness::kReady:
       break;
+    case Readiness::kNoMedium:
+      return {SenseKey::kNotReady, AdditionalSense::kMediumNotPresent};
     case Readiness::kSanitizing: {
       Sense sense{SenseKey::kNotReady, AdditionalSense::kSanitizeInProgress};
       sense.progress = status.sanitizing->indication();

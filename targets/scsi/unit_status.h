@@ -1,7 +1,9 @@
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "targets/scsi/sense.h"
 
@@ -12,6 +14,7 @@ struct CommandInfo;
 // Whether a logical unit runs commands.
 enum class Readiness : uint8_t {
   kReady,
+  kNoMedium,        // Ejected.
   kSanitizing,      // SBC-3 §4.11.
   kSanitizeFailed,  // Likewise: what is on the medium is no more than a part of what was.
 };
@@ -36,6 +39,12 @@ struct UnitStatus {
   // With kSanitizeFailed: EXIT FAILURE MODE may end it (the SANITIZE had AUSE).
   bool may_exit_failure = false;
   std::shared_ptr<const SanitizeProgress> sanitizing;  // While kSanitizing.
+
+  // The nexuses that prevent the removal of the medium, by their numbers. SPC-4 §6.12.
+  std::vector<uint64_t> preventing;
+  bool IsPreventedBy(uint64_t nexus) const {
+    return std::find(preventing.begin(), preventing.end(), nexus) != preventing.end();
+  }
 
   bool operator==(const UnitStatus&) const = default;
 };

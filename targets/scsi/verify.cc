@@ -127,7 +127,7 @@ void Verify(Execution& e) {
   if (bytchk == 0) return e.TakeBuffer(VerifyBurst);
 
   const uint64_t bytes = range.blocks * e.block_bytes();
-  if (bytes > e.command().data_out_max) return EndShortOfData(e, bytes);
+  if (bytes > e.command().data_out_max) return EndWithWrongLength(e, bytes);
   e.command().data_bytes = bytes;
   e.TakeBuffer(CompareBurst);
 }
@@ -150,7 +150,7 @@ void CompareAndWrite(Execution& e) {
     return e.EndGood();
   }
   const uint64_t bytes = 2 * blocks * e.block_bytes();
-  if (bytes > e.command().data_out_max) return EndShortOfData(e, bytes);
+  if (bytes != e.command().data_out_max) return EndWithWrongLength(e, bytes);
   e.command().data_bytes = bytes;
   e.transfer.lba = lba;
   e.transfer.blocks = blocks;

@@ -90,7 +90,8 @@ void WriteSame(Execution& e) {
   e.transfer.lba = range.lba;
   e.transfer.blocks = range.blocks;
   if (ndob) return WriteZeroes(e);
-  if (e.command().data_out_max < e.block_bytes()) return EndShortOfData(e, e.block_bytes());
+  // Whoever sends more, or less, means something else; and this is spread over much.
+  if (e.command().data_out_max != e.block_bytes()) return EndWithWrongLength(e, e.block_bytes());
   e.command().data_bytes = e.block_bytes();
   e.TakeBuffer(FetchBlock);
 }

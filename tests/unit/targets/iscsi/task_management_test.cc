@@ -100,7 +100,7 @@ TEST_F(TaskManagementTest, EachTaskManagementFunctionHasItsAnswer) {
 
 TEST_F(TaskManagementTest, AnAbortOfATaskSetLeavesOtherLunsAlone) {
   AddDisk("disk2").holds = true;
-  ASSERT_TRUE(Run(target_->AddLun("disk1", "disk2", 1, false)).ok());
+  ASSERT_TRUE(Run(target_->AddLun("disk1", {.bdev_name = "disk2", .lun_id = 1}, false)).ok());
   const auto initiator = LogIn();
   initiator->NoData(TestUnitReady());
   initiator->lun = 1;

@@ -52,6 +52,23 @@ TEST_F(ResidualsTest, WriteTakesNoMoreThanTheCdbSays) {
   EXPECT_EQ(At(512), 'a');
 }
 
+// They say how long their data is, and what they do is spread over more than that.
+TEST_F(ResidualsTest, WriteSameAndCompareAndWriteTakeNoOtherLength) {
+  constexpr SenseCode kWrongLength{0x5, 0x0e, 0x03};
+  Bytes compare_and_write(16);
+  compare_and_write[0] = 0x89;
+  compare_and_write[13] = 1;
+  for (const size_t bytes : {0u, 1u, 256u, 511u, 513u, 1023u, 1025u, 2048u}) {
+    EXPECT_EQ(SenseOf(Run(Cdb10(0x41, 0, 4), 0, Bytes(bytes, 'x'))), kWrongLength) << bytes;
+    EXPECT_EQ(SenseOf(Run(Cdb16(0x93, 0, 4), 0, Bytes(bytes, 'x'))), kWrongLength) << bytes;
+    TestCommand& command = Run(compare_and_write, 0, Bytes(bytes));
+    EXPECT_EQ(SenseOf(command), kWrongLength) << bytes;
+    EXPECT_EQ(command.data_bytes, 1024u);
+  }
+  EXPECT_EQ(disk_->writes + disk_->zeroes + disk_->unmaps, 0);
+  EXPECT_EQ(At(0), 0);
+}
+
 TEST_F(ResidualsTest, PartOfABlockIsNotWritten) {
   TestCommand& command = Run(Cdb10(0x2a, 0, 1), 0, Bytes(200, 'x'));
   EXPECT_EQ(SenseOf(command), (SenseCode{0x5, 0x0e, 0x03}));
