@@ -2,6 +2,7 @@
 #include <functional>
 #include <optional>
 
+#include "core/block/uuid.h"
 #include "core/turn.h"
 #include "targets/scsi/device_view.h"
 #include "targets/scsi/unit_change.h"
@@ -31,9 +32,12 @@ class SharedStatus {
 
   // --- Control loop.
   const UnitStatus& status() const { return status_; }
-  // The LUN has a block device from now on, not shown yet: it is loaded.
-  void OnMedium() {
+  // The LUN has this medium from now on, not shown yet: it is loaded, and what was said of another
+  // one does not hold.
+  void OnMedium(const Uuid& uuid) {
+    if (uuid_ != uuid) status_ = {};
     if (status_.readiness == Readiness::kNoMedium) status_.readiness = Readiness::kReady;
+    uuid_ = uuid;
   }
 
   // --- Any reactor, and back to it.
@@ -53,6 +57,7 @@ class SharedStatus {
   Loop& control_;
   DeviceView::Views& views_;
   Turn turn_;
+  Uuid uuid_;
   UnitStatus status_;
 };
 

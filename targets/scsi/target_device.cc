@@ -92,7 +92,7 @@ Task<Status> TargetDevice::Impl::Attach(Entry& entry) {
   facts->read_only = !writes;
   facts->removable = entry.options.removable;
   entry.reservations->OnMedium(device->uuid());
-  entry.shared_status->OnMedium();
+  entry.shared_status->OnMedium(device->uuid());
   const auto state = entry.reservations->state();
   for (auto& view : views) {
     auto unit = std::make_unique<LogicalUnit>();

@@ -228,6 +228,20 @@ TEST_F(SanitizeTest, OneThatFailedLeavesAUnitThatOnlySanitizeMends) {
   ExpectPattern(disk, {2});
 }
 
+TEST_F(SanitizeTest, AFailureIsOfOneMedium) {
+  TestDisk& disk = SetUp0();
+  disk.bad_lba = 3;
+  EXPECT_EQ(SenseOf(Sanitize({1})), kFailed);
+  for (const bool other : {false, true}) {
+    RemoveDisk();
+    AddDisk("disk", {.other_medium = other});
+    Spin();
+    SenseCode code = Ready(*nexus_);
+    while (code.key == 0x6) code = Ready(*nexus_);
+    EXPECT_EQ(code, other ? SenseCode{} : kFailed);
+  }
+}
+
 TEST_F(SanitizeTest, WithAuseTheFailureCanBeLeft) {
   TestDisk& disk = SetUp0();
   disk.bad_lba = 0;

@@ -31,14 +31,16 @@ class TestDisk final : public BlockDevice {
     bool read_only = false;
     bool volatile_cache = false;
     bool unmaps = true;
+    bool other_medium = false;  // Its UUID is not the one that "disk" has otherwise.
   };
   TestDisk(const std::string& name, Options options)
       : BlockDevice(name, "Test disk",
                     {.block_bytes = options.block_bytes,
                      .blocks = options.blocks,
                      .physical_block_bytes = std::max(options.block_bytes, 4096u)},
-                    name == "disk" ? Uuid::Parse("00112233-4455-4677-8899-aabbccddeeff").value()
-                                   : Uuid::Random()),
+                    name == "disk" && !options.other_medium
+                        ? Uuid::Parse("00112233-4455-4677-8899-aabbccddeeff").value()
+                        : Uuid::Random()),
         lends(options.lends),
         data(options.blocks * options.block_bytes) {
     read_only_ = options.read_only;
