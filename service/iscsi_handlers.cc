@@ -86,6 +86,34 @@ void Fill(const iscsi::TargetNode& node, Message& message) {
   message.set_data_digest(node.data_digest);
 }
 
+// The request has been checked: there is no other state.
+scsi::AccessState AccessStateOf(v1::IscsiAccessState state) {
+  switch (state) {
+    case v1::ISCSI_ACCESS_STATE_NON_OPTIMIZED:
+      return scsi::AccessState::kNonOptimized;
+    case v1::ISCSI_ACCESS_STATE_STANDBY:
+      return scsi::AccessState::kStandby;
+    case v1::ISCSI_ACCESS_STATE_UNAVAILABLE:
+      return scsi::AccessState::kUnavailable;
+    default:
+      return scsi::AccessState::kOptimized;
+  }
+}
+
+v1::IscsiAccessState MessageOf(scsi::AccessState state) {
+  switch (state) {
+    case scsi::AccessState::kOptimized:
+      break;
+    case scsi::AccessState::kNonOptimized:
+      return v1::ISCSI_ACCESS_STATE_NON_OPTIMIZED;
+    case scsi::AccessState::kStandby:
+      return v1::ISCSI_ACCESS_STATE_STANDBY;
+    case scsi::AccessState::kUnavailable:
+      return v1::ISCSI_ACCESS_STATE_UNAVAILABLE;
+  }
+  return v1::ISCSI_ACCESS_STATE_OPTIMIZED;
+}
+
 iscsi::Options OptionsOf(const v1::IscsiSetOptionsRequest& request) {
   iscsi::Options options;
   if (request.has_auth_file()) options.auth_file = request.auth_file();
@@ -137,6 +165,8 @@ void IscsiHandlers::Bind(rpc::Dispatcher& dispatcher) {
   dispatcher.Bind("iscsi_target_node_add_pg_ig_maps", this, &IscsiHandlers::AddMaps);
   dispatcher.Bind("iscsi_target_node_remove_pg_ig_maps", this, &IscsiHandlers::RemoveMaps);
   dispatcher.Bind("iscsi_target_node_set_redirect", this, &IscsiHandlers::SetRedirect);
+  dispatcher.Bind("pollux_iscsi_target_node_set_access_state", this,
+                  &IscsiHandlers::SetAccessState);
   dispatcher.Bind("iscsi_target_node_request_logout", this, &IscsiHandlers::RequestLogout);
   dispatcher.Bind("iscsi_enable_histogram", this, &IscsiHandlers::EnableHistogram);
   dispatcher.Bind("iscsi_get_histogram", this, &IscsiHandlers::GetHistogram);
@@ -435,6 +465,16 @@ Task<Result<v1::IscsiTargetNodeSetRedirectResponse>> IscsiHandlers::SetRedirect(
   co_return Done<v1::IscsiTargetNodeSetRedirectResponse>();
 }
 
+Task<Result<v1::IscsiTargetNodeSetAccessStateResponse>> IscsiHandlers::SetAccessState(
+    v1::IscsiTargetNodeSetAccessStateRequest request) {
+  const iscsi::PortalGroupAccess access{.pg_tag = request.pg_tag(),
+                                        .state = AccessStateOf(request.access_state()),
+                                        .preferred = request.preferred()};
+  CO_RETURN_IF_ERROR(co_await appliance_.iscsi().SetAccess(request.name(), access));
+  SaveTargetNode(request.name());
+  co_return Done<v1::IscsiTargetNodeSetAccessStateResponse>();
+}
+
 Task<Result<v1::IscsiTargetNodeRequestLogoutResponse>> IscsiHandlers::RequestLogout(
     v1::IscsiTargetNodeRequestLogoutRequest request) {
   std::optional<int32_t> pg_tag;
@@ -486,6 +526,12 @@ Task<Result<v1::IscsiGetTargetNodesResponse>> IscsiHandlers::GetTargetNodes(
       shown->set_pg_tag(redirect.pg_tag);
       shown->set_redirect_host(redirect.to.host);
       shown->set_redirect_port(redirect.to.port);
+    }
+    for (const iscsi::PortalGroupAccess& access : node.accesses) {
+      v1::IscsiPortalGroupAccess* shown = entry->add_accesses();
+      shown->set_pg_tag(access.pg_tag);
+      shown->set_access_state(MessageOf(access.state));
+      shown->set_preferred(access.preferred);
     }
   }
   co_return response;
@@ -561,6 +607,14 @@ void IscsiHandlers::SaveTargetNode(const std::string& name) {
       set.set_redirect_host(redirect.to.host);
       set.set_redirect_port(redirect.to.port);
       calls.push_back({"iscsi_target_node_set_redirect", rpc::EncodeMessage(set)});
+    }
+    for (const iscsi::PortalGroupAccess& access : node.accesses) {
+      v1::IscsiTargetNodeSetAccessStateRequest set;
+      set.set_name(node.name);
+      set.set_pg_tag(access.pg_tag);
+      set.set_access_state(MessageOf(access.state));
+      set.set_preferred(access.preferred);
+      calls.push_back({"pollux_iscsi_target_node_set_access_state", rpc::EncodeMessage(set)});
     }
     if (node.histogram) {
       v1::IscsiEnableHistogramRequest enable;

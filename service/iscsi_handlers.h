@@ -61,6 +61,8 @@ class IscsiHandlers {
 
   Task<Result<v1::IscsiCreateTargetNodeResponse>> CreateTargetNode(
       v1::IscsiCreateTargetNodeRequest request, rpc::Caller caller);
+  Task<Result<v1::IscsiTargetNodeSetAccessStateResponse>> SetAccessState(
+      v1::IscsiTargetNodeSetAccessStateRequest request);
   Task<Result<v1::IscsiTargetNodeAddLunResponse>> AddLun(v1::IscsiTargetNodeAddLunRequest request);
   Task<Result<v1::IscsiTargetNodeAddPgIgMapsResponse>> AddMaps(
       v1::IscsiTargetNodeAddPgIgMapsRequest request);

@@ -109,6 +109,9 @@ Status IscsiTarget::SetRedirect(const std::string& name, int32_t pg_tag, std::op
   return impl_->nodes.SetRedirect(WithNodeBase(impl_->options.node_base, name), pg_tag,
                                   std::move(to));
 }
+Task<Status> IscsiTarget::SetAccess(std::string name, PortalGroupAccess access) {
+  return impl_->nodes.SetAccess(FullName(name), access);
+}
 Status IscsiTarget::SetAuthentication(const std::string& name, Authentication authentication) {
   return impl_->nodes.SetAuthentication(FullName(name), authentication);
 }

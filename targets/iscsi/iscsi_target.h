@@ -15,6 +15,7 @@
 #include "core/status.h"
 #include "core/task.h"
 #include "targets/scsi/reservation_store.h"
+#include "targets/scsi/target_port_group.h"
 
 // The iSCSI target as the control plane sees it: portal groups, initiator groups, target nodes, and
 // what is connected. RFC 7143. The words and limits are those of SPDK's iscsi_* methods. Control
@@ -100,6 +101,12 @@ struct Redirect {
   int32_t pg_tag = 0;
   Portal to;
 };
+// How the disks of a target are reached through a portal group (ALUA, SPC-4 §5.15.2).
+struct PortalGroupAccess {
+  int32_t pg_tag = 0;
+  scsi::AccessState state = scsi::AccessState::kOptimized;
+  bool preferred = false;
+};
 struct LunSpec {
   std::string bdev_name;
   std::optional<int32_t> lun_id;  // Absent: the lowest free one.
@@ -110,8 +117,9 @@ struct TargetNode {
   std::string name;  // Whole iqn; what the caller gave without a prefix got node_base in front.
   std::string alias;
   std::vector<GroupMap> maps;
-  std::vector<Redirect> redirects;  // At most one of a portal group.
-  std::vector<LunSpec> luns;        // With lun_id, in the answers.
+  std::vector<Redirect> redirects;          // At most one of a portal group.
+  std::vector<PortalGroupAccess> accesses;  // At most one of a portal group. None: optimized.
+  std::vector<LunSpec> luns;                // With lun_id, in the answers.
   int32_t queue_depth = 64;
   Authentication authentication;
   bool header_digest = false;
@@ -208,6 +216,8 @@ class IscsiTarget {
   Status AddMaps(const std::string& name, const std::vector<GroupMap>& maps);
   // Redirects of portal groups that no map names any more go too.
   Status RemoveMaps(const std::string& name, const std::vector<GroupMap>& maps);
+  // Hosts hear of it. Done when no I/O runs any more through a portal group that takes none.
+  Task<Status> SetAccess(std::string name, PortalGroupAccess access);
   // Without `to`: new logins are taken again.
   Status SetRedirect(const std::string& name, int32_t pg_tag, std::optional<Portal> to);
   // Of sessions with the node, from the next login on.

@@ -83,7 +83,8 @@ void Session::Open() {
   scsi::Nexus::Identity nexus{
       .initiator_port = PortName(identity_),
       .target_port = absl::StrFormat("%s,t,0x%04x", identity_.target_name, identity_.pg_tag),
-      .relative_target_port = identity_.pg_tag};
+      .relative_target_port = identity_.pg_tag,
+      .target_port_group = identity_.pg_tag};
   nexus_ = std::make_unique<scsi::Nexus>(*view_, worker_.data_buffers(), std::move(nexus));
 }
 

@@ -1,6 +1,7 @@
 #include "targets/iscsi/target_node.h"
 
 #include <algorithm>
+#include <map>
 
 #include "core/log.h"
 #include "targets/iscsi/auth_groups.h"
@@ -59,10 +60,13 @@ bool IsMapped(const TargetNode& node, int32_t pg_tag) {
                      [pg_tag](const GroupMap& map) { return map.pg_tag == pg_tag; });
 }
 
-// Those of portal groups that lead nowhere any more.
-void DropRedirects(TargetNode& node) {
+// What was said of portal groups that lead nowhere any more.
+void DropUnmapped(TargetNode& node) {
   std::erase_if(node.redirects,
                 [&node](const Redirect& redirect) { return !IsMapped(node, redirect.pg_tag); });
+  std::erase_if(node.accesses, [&node](const PortalGroupAccess& access) {
+    return !IsMapped(node, access.pg_tag);
+  });
 }
 
 }  // namespace
@@ -71,6 +75,23 @@ Node::Node(TargetNode description, DeviceRegistry& devices, scsi::ReservationSto
     : description_(std::move(description)),
       device_(std::make_unique<scsi::TargetDevice>(description_.name, devices, reservations)) {
   description_.luns.clear();
+  ShowPortGroups();
+}
+
+void Node::ShowPortGroups() {
+  std::map<int32_t, scsi::TargetPortGroup> groups;
+  for (const GroupMap& map : description_.maps) {
+    groups[map.pg_tag].tag = static_cast<uint16_t>(map.pg_tag);
+  }
+  for (const PortalGroupAccess& access : description_.accesses) {
+    scsi::TargetPortGroup& group = groups.at(access.pg_tag);
+    group.state = access.state;
+    group.preferred = access.preferred;
+    group.changed = true;
+  }
+  scsi::TargetPortGroups in_order;
+  for (const auto& [tag, group] : groups) in_order.push_back(group);
+  device_->SetPortGroups(std::move(in_order));
 }
 
 TargetNode Node::Describe() const {
@@ -188,6 +209,7 @@ Status TargetNodes::AddMaps(const std::string& name, const std::vector<GroupMap>
   std::vector<GroupMap>& there = node->description_.maps;
   RETURN_IF_ERROR(CheckMaps(maps, there));
   there.insert(there.end(), maps.begin(), maps.end());
+  node->ShowPortGroups();
   return OkStatus();
 }
 
@@ -203,7 +225,8 @@ Status TargetNodes::RemoveMaps(const std::string& name, const std::vector<GroupM
   std::erase_if(there, [&maps](const GroupMap& map) {
     return std::count(maps.begin(), maps.end(), map) > 0;
   });
-  DropRedirects(node->description_);
+  DropUnmapped(node->description_);
+  node->ShowPortGroups();
   return OkStatus();
 }
 
@@ -218,6 +241,25 @@ Status TargetNodes::SetRedirect(const std::string& name, int32_t pg_tag, std::op
   std::erase_if(description.redirects, [pg_tag](const Redirect& r) { return r.pg_tag == pg_tag; });
   if (to) description.redirects.push_back({.pg_tag = pg_tag, .to = *std::move(to)});
   return OkStatus();
+}
+
+Task<Status> TargetNodes::SetAccess(std::string name, PortalGroupAccess access) {
+  ASSIGN_OR_CO_RETURN(Node* const node, FindOrFail(name));
+  TargetNode& description = node->description_;
+  if (!IsMapped(description, access.pg_tag)) {
+    co_return ErrorOfField(ENOENT, "pg_tag", std::to_string(access.pg_tag),
+                           "no map of the target has this portal group");
+  }
+  std::erase_if(description.accesses, [&access](const PortalGroupAccess& known) {
+    return known.pg_tag == access.pg_tag;
+  });
+  // What is so by itself is not kept.
+  if (access.state != scsi::AccessState::kOptimized || access.preferred) {
+    description.accesses.push_back(access);
+  }
+  node->ShowPortGroups();
+  co_await node->device().PortGroupsShown();
+  co_return OkStatus();
 }
 
 Status TargetNodes::SetAuthentication(const std::string& name, Authentication authentication) {
@@ -257,14 +299,16 @@ Status TargetNodes::CheckRedirect(int32_t pg_tag, const Portal& to) const {
 void TargetNodes::ForgetPortalGroup(int32_t tag) {
   for (const auto& node : nodes_) {
     std::erase_if(node->description_.maps, [tag](const GroupMap& m) { return m.pg_tag == tag; });
-    DropRedirects(node->description_);
+    DropUnmapped(node->description_);
+    node->ShowPortGroups();
   }
 }
 
 void TargetNodes::ForgetInitiatorGroup(int32_t tag) {
   for (const auto& node : nodes_) {
     std::erase_if(node->description_.maps, [tag](const GroupMap& m) { return m.ig_tag == tag; });
-    DropRedirects(node->description_);
+    DropUnmapped(node->description_);
+    node->ShowPortGroups();
   }
 }
 

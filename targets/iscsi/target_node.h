@@ -47,6 +47,8 @@ class Node {
 
  private:
   friend class TargetNodes;
+  // The portal groups of the maps become the device's target port groups.
+  void ShowPortGroups();
   TargetNode description_;  // `luns` is unused: the device has them.
   std::unique_ptr<scsi::TargetDevice> device_;
 };
@@ -70,6 +72,7 @@ class TargetNodes {
   Status AddMaps(const std::string& name, const std::vector<GroupMap>& maps);
   Status RemoveMaps(const std::string& name, const std::vector<GroupMap>& maps);
   Status SetRedirect(const std::string& name, int32_t pg_tag, std::optional<Portal> to);
+  Task<Status> SetAccess(std::string name, PortalGroupAccess access);
   Status SetAuthentication(const std::string& name, Authentication authentication);
   // The groups go, and with them the maps that name them.
   void ForgetPortalGroup(int32_t tag);

@@ -29,10 +29,6 @@ constexpr CommandInfo Action(uint8_t opcode, int service_action, uint8_t cdb_byt
                              Execution::Step start, Usage usage) {
   return {opcode, service_action, cdb_bytes, Admission::kNormal, access, start, nullptr, usage};
 }
-// Known, and not built yet: ALUA.
-constexpr CommandInfo Later(uint8_t opcode, uint8_t cdb_bytes, int service_action = kNone) {
-  return {opcode, service_action, cdb_bytes, Admission::kNormal, ra::kWrites, nullptr, nullptr, {}};
-}
 
 constexpr uint8_t ff = 0xff;
 constexpr uint8_t kControl = kNaca;
@@ -137,7 +133,8 @@ constexpr CommandInfo kCommands[] = {
            {0x9e, 0x12, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, ff, 0, kControl}),
     Always(kReportLuns, 12, ra::kAlways, ReportLuns,
            {0xa0, 0, ff, 0, 0, 0, ff, ff, ff, ff, 0, kControl}),
-    Later(kMaintenanceIn, 12, kReportTargetPortGroups),
+    Action(kMaintenanceIn, kReportTargetPortGroups, 12, ra::kAlways, ReportTargetPortGroups,
+           {0xa3, 0xea, 0, 0, 0, 0, ff, ff, ff, ff, 0, kControl}),
     Action(kMaintenanceIn, kReportSupportedOpcodesAction, 12, ra::kReads, ReportSupportedOpcodes,
            {0xa3, 0x0c, 0x87, ff, ff, ff, ff, ff, ff, ff, 0, kControl}),
     Action(kMaintenanceIn, kReportSupportedFunctionsAction, 12, ra::kReads,
@@ -180,7 +177,7 @@ std::span<const CommandInfo> CommandsOf(uint8_t opcode) {
 }
 
 bool Supports(const CommandInfo& info, const DiskFacts& disk) {
-  return info.start != nullptr && (info.supported == nullptr || info.supported(disk));
+  return info.supported == nullptr || info.supported(disk);
 }
 
 }  // namespace pollux::scsi

@@ -26,7 +26,6 @@ struct CommandInfo {
   Admission admission;
   // What it may do to a unit that another nexus has reserved: flags of reservation_access.
   uint8_t access;
-  // Null: known, and not built yet (ALUA).
   Execution::Step start;
   // Some disks do it and some do not. Null: all do.
   bool (*supported)(const DiskFacts&);

@@ -27,6 +27,8 @@ void TestUnitReady(Execution& e);
 void RequestSense(Execution& e);
 void SendDiagnostic(Execution& e);
 void SynchronizeCache(Execution& e);
+// report_port_groups.cc
+void ReportTargetPortGroups(Execution& e);
 // removal.cc
 void StartStopUnit(Execution& e);
 void PreventAllowMediumRemoval(Execution& e);

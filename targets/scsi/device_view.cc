@@ -63,6 +63,7 @@ void DeviceView::AddNexus(Nexus::Impl& nexus) {
   for (const auto& unit : units_) {
     if (unit != nullptr) SetRoles(nexus, *unit);
   }
+  SetAccess(nexus);
   nexuses_.push_back(&nexus);
 }
 
@@ -205,6 +206,33 @@ Task<void> DeviceView::UnreadyDrained(int number, const UnitChange& asker) {
                        e.change.get() != &asker;
               },
               {}};
+  co_await drain;
+}
+
+void DeviceView::SetAccess(Nexus::Impl& nexus) {
+  nexus.access = AccessState::kOptimized;
+  for (const TargetPortGroup& group : port_groups_) {
+    if (group.tag == nexus.identity.target_port_group) nexus.access = group.state;
+  }
+}
+
+void DeviceView::ShowPortGroups(TargetPortGroups groups) {
+  port_groups_ = std::move(groups);
+  Tell(kAll, UnitAttention::kAccessStateChanged);
+  for (Nexus::Impl* nexus : nexuses_) {
+    SetAccess(*nexus);
+    Execution* next = nullptr;
+    for (Execution* e = nexus->in_flight.Front(); e != nullptr; e = next) {
+      next = nexus->in_flight.Next(*e);
+      if (e->unit_ == nullptr || e->UnitRunsIt()) continue;
+      e->EndEarly(Execution::Early::kNotReady, /*transport_let_go=*/false);
+    }
+  }
+}
+
+Task<void> DeviceView::RefusedDrained() {
+  Drain drain{
+      *this, [](Nexus::Impl&, Execution& e) { return e.unit_ != nullptr && !e.UnitRunsIt(); }, {}};
   co_await drain;
 }
 

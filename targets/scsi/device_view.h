@@ -10,6 +10,7 @@
 #include "core/task_group.h"
 #include "targets/scsi/nexus.h"
 #include "targets/scsi/reservation_access.h"
+#include "targets/scsi/target_port_group.h"
 #include "targets/scsi/unit_attention.h"
 #include "targets/scsi/unit_status.h"
 
@@ -98,6 +99,12 @@ class DeviceView {
   void EndUnready(int number, const UnitChange& asker);
   Task<void> UnreadyDrained(int number, const UnitChange& asker);
 
+  // --- Target port groups of the device.
+  const TargetPortGroups& port_groups() const { return port_groups_; }
+  // Every nexus hears of it; what its port does not take any more ends.
+  void ShowPortGroups(TargetPortGroups groups);
+  Task<void> RefusedDrained();
+
   // --- Reservations of a LUN (unit_reservations.h); nothing where it is not there.
   void ShowReservations(int number, std::shared_ptr<const ReservationState> state);
   // The nexuses that the registration stands for.
@@ -159,6 +166,7 @@ class DeviceView {
   static Task<void> EndReserve6(std::shared_ptr<UnitReservations> reservations, uint64_t nexus);
   static Task<void> EndPrevent(std::shared_ptr<SharedStatus> status, uint64_t nexus);
   void SetRoles(Nexus::Impl& nexus, const LogicalUnit& unit);
+  void SetAccess(Nexus::Impl& nexus);
   void AbortHere(int number, bool reset, Nexus::Impl* asker);
 
   const std::string device_name_;
@@ -166,6 +174,7 @@ class DeviceView {
   const Views& views_;
   std::array<std::unique_ptr<LogicalUnit>, kLunsMax> units_;
   std::vector<Nexus::Impl*> nexuses_;
+  TargetPortGroups port_groups_;
   uint64_t next_sequence_ = 0;
   uint64_t nexuses_made_ = 0;
   std::vector<Drain*> drains_;

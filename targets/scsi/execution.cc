@@ -47,6 +47,18 @@ bool Execution::AdmittedTo(const LogicalUnit& unit, uint8_t access) const {
   return Admits(*unit.reserved, nexus_->nexus_number, role, access, command_.cdb);
 }
 
+bool Execution::UnitRunsIt() const {
+  if (info_ == nullptr) return true;
+  return (unit_->status.readiness == Readiness::kReady ||
+          RunsWhile(unit_->status.readiness, *info_)) &&
+         Takes(nexus_->access, *info_);
+}
+
+Sense Execution::NotReadySense() const {
+  if (!Takes(nexus_->access, *info_)) return SenseOf(nexus_->access);
+  return SenseOf(unit_->status);
+}
+
 void Execution::Start(Nexus::Impl& nexus, LogicalUnit* unit) {
   CHECK(state_ == State::kIdle, "a command was started twice");
   nexus_ = &nexus;
@@ -160,7 +172,7 @@ void Execution::EndNowEarly() {
     return EndWithSense(IllegalRequest(AdditionalSense::kUnitNotSupported));
   }
   if (early_ == Early::kConflict) return EndWithConflict();
-  if (early_ == Early::kNotReady) return EndWithSense(SenseOf(unit_->status));
+  if (early_ == Early::kNotReady) return EndWithSense(NotReadySense());
   command_.status = ScsiStatus::kTaskAborted;
   command_.sense_bytes = 0;
   Upcall(Todo::kStatus);

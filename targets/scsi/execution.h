@@ -83,11 +83,9 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   bool Admitted() const;
   // The same of another unit, by flags of reservation_access.
   bool AdmittedTo(const LogicalUnit& unit, uint8_t access) const;
-  // Whether the unit runs it in its present state.
-  bool UnitRunsIt() const {
-    return unit_->status.readiness == Readiness::kReady || info_ == nullptr ||
-           RunsWhile(unit_->status.readiness, *info_);
-  }
+  // Whether the unit runs it, and the target port takes it, as they are now. Else: what it gets.
+  bool UnitRunsIt() const;
+  Sense NotReadySense() const;
 
   // --- Ways to end.
   void EndWithConflict();  // RESERVATION CONFLICT.

@@ -21,7 +21,7 @@ void SendStandardInquiry(Execution& e) {
   } else {
     SetText(inquiry.product, e.disk().product);
     inquiry.rmb = e.disk().removable ? 0x80 : 0;
-    inquiry.flags5 = 0x08;  // 3PC
+    inquiry.flags5 = 0x10 | 0x08;  // TPGS: implicit asymmetric access; 3PC
     const uint16_t versions[] = {kSam5, kIscsi, kSpc4, kSbc3};
     std::copy(std::begin(versions), std::end(versions), inquiry.version_descriptors);
   }

@@ -30,7 +30,6 @@ const CommandInfo* FindCommand(Execution& e, Sense* sense) {
   const std::span<const CommandInfo> candidates = CommandsOf(e.cdb()[0]);
   *sense = IllegalRequest(AdditionalSense::kInvalidOpcode);
   for (const CommandInfo& info : candidates) {
-    if (info.start == nullptr) continue;
     if (info.service_action == CommandInfo::kNoServiceAction) return &info;
     if (info.service_action == (e.cdb()[1] & kServiceActionMask)) return &info;
     *sense = InvalidFieldInCdb(1, 4);  // A known opcode with an unknown service action.
@@ -58,7 +57,7 @@ void Dispatch(Execution& e) {
     if (!Supports(*info, e.disk())) {
       return e.EndWithSense(IllegalRequest(AdditionalSense::kInvalidOpcode));
     }
-    if (!e.UnitRunsIt()) return e.EndWithSense(SenseOf(e.unit()->status));
+    if (!e.UnitRunsIt()) return e.EndWithSense(e.NotReadySense());
   }
   const uint16_t control = static_cast<uint16_t>(info->cdb_bytes - 1);
   if (e.cdb()[control] & kNaca) return e.EndWithSense(InvalidFieldInCdb(control, 2));

@@ -5,6 +5,7 @@
 #include "targets/scsi/copy_results.h"
 #include "targets/scsi/device_view.h"
 #include "targets/scsi/execution.h"
+#include "targets/scsi/target_port_group.h"
 #include "targets/scsi/transport_id.h"
 
 namespace pollux::scsi {
@@ -28,6 +29,8 @@ struct Nexus::Impl {
   // What it is to the reservations of each LUN, as they are shown on this reactor.
   std::array<ReservationRole, kLunsMax> roles{};
   CopyResults copy_results;
+  // Of the target port group through which it came, as shown on this reactor.
+  AccessState access = AccessState::kOptimized;
 
   // Task management that outlives the nexus finds `alive` false, and tells nobody.
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);

@@ -298,6 +298,24 @@ struct BlockToBlockSegment {
 };
 static_assert(sizeof(BlockToBlockSegment) == 28);
 
+// REPORT TARGET PORT GROUPS. SPC-4 §6.36, with one port.
+struct TargetPortGroupDescriptor {
+  uint8_t state = 0;  // PREF 80h, ASYMMETRIC ACCESS STATE 0Fh.
+  uint8_t supported =
+      0;  // T_SUP 80h, O_SUP 40h, LBD_SUP 10h, U_SUP 08h, S_SUP 04h, AN_SUP 02h, AO_SUP 01h.
+  Be16 target_port_group;
+  uint8_t reserved4 = 0;
+  uint8_t status_code = 0;
+  uint8_t vendor_specific = 0;
+  uint8_t target_port_count = 0;
+};
+static_assert(sizeof(TargetPortGroupDescriptor) == 8);
+struct TargetPortDescriptor {
+  uint8_t obsolete[2] = {};
+  Be16 relative_target_port;
+};
+static_assert(sizeof(TargetPortDescriptor) == 4);
+
 // RECEIVE COPY RESULTS(LID1). SPC-4 §6.19, §6.21, §6.22.
 struct CopyStatusData {
   Be32 available_data;

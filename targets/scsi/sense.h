@@ -12,6 +12,8 @@ namespace pollux::scsi {
 enum class AdditionalSense : uint16_t {
   kNone = 0x0000,
   kOperationInProgress = 0x0016,
+  kTargetPortInStandby = 0x040b,
+  kTargetPortUnavailable = 0x040c,
   kSanitizeInProgress = 0x041b,
   kUnreachableCopyTarget = 0x0804,
   kWriteError = 0x0c00,
@@ -42,6 +44,7 @@ enum class AdditionalSense : uint16_t {
   kReservationsPreempted = 0x2a03,
   kReservationsReleased = 0x2a04,
   kRegistrationsPreempted = 0x2a05,
+  kAccessStateChanged = 0x2a06,
   kCapacityChanged = 0x2a09,
   kCommandTimeout = 0x2e02,
   kSanitizeFailed = 0x3103,

@@ -61,6 +61,7 @@ struct TargetDevice::Impl final : DeviceRegistry::Observer {
   Task<void> OnRemoving(int number, BlockDevice& gone);
   Task<void> AttachPending();
   Task<void> TellCapacity(int number);
+  Task<void> SetPortGroups(TargetPortGroups groups);
 
   // --- DeviceRegistry::Observer
   void OnRegistered(BlockDevice&) override {
@@ -74,6 +75,7 @@ struct TargetDevice::Impl final : DeviceRegistry::Observer {
   ReservationStore* const reservation_store;
   DeviceView::Views views;
   std::map<int, std::unique_ptr<Entry>> luns;
+  TargetPortGroups port_groups;
   Turn turn;
   TaskGroup tasks;
   bool stopping = false;
@@ -204,6 +206,22 @@ Task<void> TargetDevice::Impl::TellCapacity(int number) {
   co_await devices.reactors().ForEach(tell);
 }
 
+Task<void> TargetDevice::Impl::SetPortGroups(TargetPortGroups groups) {
+  const Turn::Holder held = co_await turn.Take();
+  if (groups == port_groups) co_return;
+  port_groups = std::move(groups);
+  Loop& home = *Loop::Current();
+  for (auto& view : views) {
+    co_await SwitchTo(view->reactor());
+    view->ShowPortGroups(port_groups);
+  }
+  for (auto& view : views) {
+    co_await SwitchTo(view->reactor());
+    co_await view->RefusedDrained();
+  }
+  co_await SwitchTo(home);
+}
+
 Task<void> TargetDevice::Impl::Shutdown() {
   stopping = true;
   co_await tasks.Drained();
@@ -233,6 +251,12 @@ Task<Status> TargetDevice::RemoveLun(int number) {
   return impl_->RemoveLun(number, /*for_good=*/true);
 }
 Task<void> TargetDevice::ForgetReservations() { return impl_->ForgetReservations(); }
+void TargetDevice::SetPortGroups(TargetPortGroups groups) {
+  impl_->tasks.Spawn(impl_->SetPortGroups(std::move(groups)));
+}
+Task<void> TargetDevice::PortGroupsShown() {
+  const Turn::Holder after_them = co_await impl_->turn.Take();
+}
 Task<void> TargetDevice::Shutdown() { return impl_->Shutdown(); }
 
 const std::string& TargetDevice::name() const { return impl_->name; }

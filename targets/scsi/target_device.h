@@ -6,6 +6,7 @@
 
 #include "core/block/device_registry.h"
 #include "core/task_group.h"
+#include "targets/scsi/target_port_group.h"
 
 namespace pollux::scsi {
 
@@ -54,6 +55,11 @@ class TargetDevice {
   Task<Status> RemoveLun(int number);
   // The target is deleted for good: reservations of all its LUNs are forgotten. Before Shutdown.
   Task<void> ForgetReservations();
+  // What REPORT TARGET PORT GROUPS tells from now on: the groups through which nexuses come. Hosts
+  // hear of it where there is something new.
+  void SetPortGroups(TargetPortGroups groups);
+  // Done when what was set is shown, and no command runs any more that its port does not take.
+  Task<void> PortGroupsShown();
   // Aborts what is in flight and closes all devices. No nexus is left when it is called.
   Task<void> Shutdown();
 

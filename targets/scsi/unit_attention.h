@@ -15,6 +15,7 @@ enum class UnitAttention : uint8_t {
   kInquiryDataChanged,
   kCapacityChanged,
   kModeParametersChanged,
+  kAccessStateChanged,
   kReservationsPreempted,
   kReservationsReleased,
   kRegistrationsPreempted,
@@ -58,6 +59,8 @@ inline Sense SenseOf(UnitAttention condition) {
         return AdditionalSense::kCapacityChanged;
       case UnitAttention::kModeParametersChanged:
         return AdditionalSense::kModeParametersChanged;
+      case UnitAttention::kAccessStateChanged:
+        return AdditionalSense::kAccessStateChanged;
       case UnitAttention::kReservationsPreempted:
         return AdditionalSense::kReservationsPreempted;
       case UnitAttention::kReservationsReleased:

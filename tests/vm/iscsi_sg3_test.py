@@ -186,3 +186,43 @@ def test_a_unit_is_sanitized(units):
     units.client.bdev_set_qos_limit(units.disks[0], rw_mbytes_per_sec=0)
     units.fill(units.second, "/dev/zero")
     assert units.content(units.first) == units.content(units.second)
+
+
+def test_the_kernel_follows_the_states_of_its_paths(guest, polluxd):
+    client, ports = polluxd.client, {1: free_port(), 2: free_port()}
+    disk = client.bdev_malloc_create(DISK_MIB * 2**20 // BLOCK_BYTES, BLOCK_BYTES)
+    for tag, port in ports.items():
+        client.iscsi_create_portal_group(tag, [{"host": "127.0.0.1", "port": str(port)}])
+    client.iscsi_create_initiator_group(1, ["ANY"], ["127.0.0.1/32"])
+    maps = [{"pg_tag": tag, "ig_tag": 1} for tag in ports]
+    client.iscsi_create_target_node(
+        TARGET, "of ALUA", [{"bdev_name": disk, "lun_id": 0}], maps, 64, disable_chap=True
+    )
+    client.pollux_iscsi_target_node_set_access_state(TARGET, 2, "non_optimized", preferred=True)
+    guest.run("modprobe -a scsi_dh_alua sg")
+    initiator.Initiator(guest, ports[1], TARGET)  # Starts its daemon.
+    for port in ports.values():
+        node = f"iscsiadm -m node -T {TARGET} -p {vm.HOST}:{port}"
+        guest.run(f"{node} -o new >/dev/null && {node} --login >/dev/null")
+    guest.run("until_true 60 'test $(ls -d /sys/block/sd* | wc -l) = 2'")
+    by_group = {}
+    for name in guest.run("ls /sys/block | grep ^sd").split():
+        group = re.search(r"Target port group: 0x(\d)", guest.run(f"sg_vpd -p di /dev/{name}"))
+        by_group[int(group[1])] = name
+    assert sorted(by_group) == [1, 2]
+
+    def state(group):
+        return guest.run(f"cat /sys/block/{by_group[group]}/device/access_state").strip()
+
+    assert (state(1), state(2)) == ("active/optimized", "active/non-optimized")
+    report = guest.run(f"sg_rtpg -d /dev/{by_group[1]}")
+    assert re.search(r"target port group id : 0x2 , Pref=1.*active/non optimized", report, re.S), report
+    client.pollux_iscsi_target_node_set_access_state(TARGET, 2, "standby")
+    # The unit attention of the next command lets the kernel ask.
+    guest.run(f"sg_turs /dev/{by_group[2]} || :; dd if=/dev/{by_group[2]} of=/dev/null count=1 iflag=direct || :")
+    guest.run(f"until_true 60 'grep -qx standby /sys/block/{by_group[2]}/device/access_state'")
+    assert state(1) == "active/optimized"
+    with pytest.raises(vm.CommandFailed):
+        guest.run(f"dd if=/dev/{by_group[2]} of=/dev/null count=1 iflag=direct", timeout=300)
+    guest.run(f"dd if=/dev/{by_group[1]} of=/dev/null count=1 iflag=direct")
+    guest.run(f"iscsiadm -m node -T {TARGET} --logout && iscsiadm -m node -o delete")

@@ -354,7 +354,7 @@ TEST_F(ExtendedCopyTest, LimitsAreReportedInBothPlaces) {
   EXPECT_EQ(BigEndian(parameters, 16, 4), 65535u * 512);
   EXPECT_EQ(parameters[37], 9);
   EXPECT_EQ(Bytes(parameters.begin() + 43, parameters.end()), (Bytes{2, 0x02, 0xe4}));
-  EXPECT_EQ(Run({0x12, 0, 0, 0, 96, 0}).in.at(5), 0x08);  // 3PC
+  EXPECT_EQ(Run({0x12, 0, 0, 0, 96, 0}).in.at(5), 0x18);  // TPGS, 3PC
 
   const Bytes page = Run({0x12, 1, 0x8f, 0, 255, 0}).in;
   ASSERT_GE(page.size(), 4u);

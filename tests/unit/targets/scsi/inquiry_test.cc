@@ -23,7 +23,7 @@ class InquiryTest : public ScsiTest {
 
 TEST_F(InquiryTest, StandardDataIsTheExpected96Bytes) {
   SetUp0();
-  const Bytes expected = Bytes{0x00, 0x00, 0x06, 0x12, 91, 0x08, 0x00, 0x02} + Text("POLLUX  ") +
+  const Bytes expected = Bytes{0x00, 0x00, 0x06, 0x12, 91, 0x18, 0x00, 0x02} + Text("POLLUX  ") +
                          Text("Test disk       ") + Text("0001") + Bytes(22) +
                          Bytes{0x00, 0xa0, 0x09, 0x60, 0x04, 0x60, 0x04, 0xc0} + Bytes(30);
   ASSERT_EQ(expected.size(), 96u);

@@ -231,7 +231,7 @@ TEST_F(UnitStateTest, CommandsToComeAreUnsupportedByNow) {
     EXPECT_EQ(SenseOf(Run({opcode, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})), kBadOpcode);
     EXPECT_EQ(Run({0xa3, 0x0c, 1, opcode, 0, 0, 0, 0, 0x10, 0, 0, 0}).in, (Bytes{0, 1, 0, 0}));
   }
-  EXPECT_EQ(SenseOf(Run({0xa3, 0x0a, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0})), kInvalidField);
+  EXPECT_EQ(SenseOf(Run({0xa4, 0x0a, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0})), kBadOpcode);
 }
 
 TEST_F(UnitStateTest, TaskManagementFunctionsAreReported) {
