@@ -48,10 +48,10 @@ bool Execution::AdmittedTo(const LogicalUnit& unit, uint8_t access) const {
 }
 
 bool Execution::UnitRunsIt() const {
-  if (info_ == nullptr) return true;
-  return (unit_->status.readiness == Readiness::kReady ||
-          RunsWhile(unit_->status.readiness, *info_)) &&
-         Takes(nexus_->access, *info_);
+  const Readiness readiness = unit_->status.readiness;
+  if (readiness == Readiness::kReady && TakesAll(nexus_->access)) [[likely]]
+    return true;
+  return info_ == nullptr || (RunsWhile(readiness, *info_) && Takes(nexus_->access, *info_));
 }
 
 Sense Execution::NotReadySense() const {
@@ -181,15 +181,20 @@ void Execution::EndNowEarly() {
 void Execution::Finish() {
   ReturnLoan();
   if (buffer_ != nullptr) nexus_->buffers.Give(std::exchange(buffer_, nullptr));
-  change.reset();
-  if (copy != nullptr && copy->result != nullptr && copy->result->under_way) {
+  if (change != nullptr) change.reset();
+  if (copy != nullptr) EndCopyEarly();
+  state_ = State::kIdle;
+  nexus_->in_flight.Remove(*this);
+  nexus_->view.OnCommandEnded();
+}
+
+// What has told its outcome has done so.
+void Execution::EndCopyEarly() {
+  if (copy->result != nullptr && copy->result->under_way) {
     copy->result->under_way = false;
     copy->result->failure = Sense{SenseKey::kAbortedCommand, AdditionalSense::kNone};
   }
   copy.reset();
-  state_ = State::kIdle;
-  nexus_->in_flight.Remove(*this);
-  nexus_->view.OnCommandEnded();
 }
 
 void Execution::EndGood() { Upcall(Todo::kStatus); }

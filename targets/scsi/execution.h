@@ -171,6 +171,7 @@ class Execution final : public Deferred, private BufferPool::Waiter {
   void GoOn();
   void EndNowEarly();
   void Finish();
+  void EndCopyEarly();
 
   Command& command_;
   Nexus::Impl* nexus_ = nullptr;

@@ -4,13 +4,9 @@
 
 namespace pollux::scsi {
 
-bool TakesCommands(AccessState state) {
-  return state == AccessState::kOptimized || state == AccessState::kNonOptimized;
-}
-
 // SPC-4 §5.15.2.4.4, §5.15.2.4.5.
 bool Takes(AccessState state, const CommandInfo& info) {
-  if (TakesCommands(state)) return true;
+  if (TakesAll(state)) return true;
   switch (info.opcode) {
     case kInquiry:
     case kReportLuns:

@@ -29,8 +29,8 @@ struct TargetPortGroup {
 };
 using TargetPortGroups = std::vector<TargetPortGroup>;
 
-// Whether a port in this state takes the command.
-bool TakesCommands(AccessState state);  // All of them.
+// Whether a port in this state takes all commands; if not, whether it takes this one.
+inline bool TakesAll(AccessState state) { return state <= AccessState::kNonOptimized; }
 bool Takes(AccessState state, const CommandInfo& info);
 // What the other commands get.
 Sense SenseOf(AccessState state);

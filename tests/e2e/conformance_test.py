@@ -28,6 +28,8 @@ SUITES = {
 PROTOCOL = ["iSCSI", "SCSI.MultipathIO"]
 NAMES = [f"{family}.{suite}" for family, suites in SUITES.items() for suite in suites]
 
+LARGE = 4096  # Bytes of a physical block, for the tests of alignment.
+
 USER, SECRET = "conformance", "secret-of-initiator"
 # What libiscsi wants the target to be, by its environment: it has no other way with two URLs.
 THEIRS = {
@@ -68,15 +70,17 @@ def run_suite(name, *urls, seconds=120, **environment):
     )
 
 
-def export_memory(client, header_digest):
-    """iscsi-test-cu offers "None,CRC32C" whatever its URL says: it is the target who wants digests."""
+def export_lun(client, physical_block_size=512, header_digest=False, **options):
+    """A memory disk. iscsi-test-cu offers "None,CRC32C" whatever its URL says: it is the target who wants
+    digests."""
     iqn = "iqn.2026-01.test:conformance"
     port = listen(client)
     admit(client)
+    disk = memory_disk(client, 64 * MIB, physical_block_size=physical_block_size)
     client.iscsi_create_target_node(
         iqn,
         "of conformance",
-        [{"bdev_name": memory_disk(client, 64 * MIB), "lun_id": 0}],
+        [{"bdev_name": disk, "lun_id": 0, **options}],
         [{"pg_tag": 1, "ig_tag": 1}],
         64,
         disable_chap=True,
@@ -147,29 +151,12 @@ def test_sanitize(polluxd, name):
     assert outcome == ("skipped" if name in ("Readonly", "Reservations") else "passed"), result.stdout
 
 
-def export_lun(client, physical_block_size=4096, **options):
-    """With large physical blocks, for the tests of alignment."""
-    disk = memory_disk(client, 64 * MIB, physical_block_size=physical_block_size)
-    iqn = "iqn.2026-01.test:conformance"
-    port = listen(client)
-    admit(client)
-    client.iscsi_create_target_node(
-        iqn,
-        "of conformance",
-        [{"bdev_name": disk, "lun_id": 0, **options}],
-        [{"pg_tag": 1, "ig_tag": 1}],
-        64,
-        disable_chap=True,
-    )
-    return Export("127.0.0.1", port, iqn)
-
-
 REMOVABLE = ["PreventAllow", "StartStopUnit", "NoMedia", "TestUnitReady", "Inquiry", "CompareAndWrite"]
 
 
 @pytest.mark.parametrize("name", [*REMOVABLE, "WriteSame10", "WriteSame16", "Unmap"])
 def test_a_removable_lun(polluxd, record_property, name):
-    url = export_lun(polluxd.client, removable=True).url()
+    url = export_lun(polluxd.client, LARGE, removable=True).url()
     result = run_suite(f"SCSI.{name}", url)
     judge(result, record_property)
     # What is left: WRITE SAME of no blocks, which would mean all of them; see WSNZ in VPD page B0h.
@@ -216,8 +203,7 @@ def test_all_of_it_fails_nowhere(start_polluxd, record_property):
     for suite, tests in every_suite().items():
         daemon = start_polluxd()
         name = suite.rpartition(".")[2]
-        physical_block_size = 512 if name == "GetLBAStatus" else 4096
-        url = export_lun(daemon.client, physical_block_size, removable=True).url()
+        url = export_lun(daemon.client, 512 if name == "GetLBAStatus" else LARGE, removable=True).url()
         # Its tests leave each other a unit that is reserved.
         parts = [f"{suite}.{test}" for test in tests - {"Reset"}] if name == "Sanitize" else [suite]
         for part in parts:
@@ -239,7 +225,7 @@ def test_all_of_it_fails_nowhere(start_polluxd, record_property):
 def test_the_protocol_with_and_without_digests_and_chap(polluxd, record_property, name, digest, chap):
     """What libiscsi has of the protocol itself, and of two sessions of one disk."""
     client = polluxd.client
-    target = export_memory(client, header_digest=digest == "crc32c")
+    target = export_lun(client, header_digest=digest == "crc32c")
     url = target.url()
     if chap != "no-chap":
         require_chap(client, target, mutual=chap == "mutual-chap")
@@ -267,7 +253,7 @@ def test_no_suite_runs_without_the_secret(polluxd, name):
 @pytest.mark.parametrize("chap", [False, True], ids=["no-chap", "chap"])
 def test_a_capture_of_the_suites_has_no_malformed_packet(polluxd, tmp_path, record_property, digest, chap):
     client = polluxd.client
-    target = export_memory(client, header_digest=digest == "crc32c")
+    target = export_lun(client, header_digest=digest == "crc32c")
     url = target.url()
     if chap:
         require_chap(client, target, mutual=True)

@@ -5,7 +5,6 @@ import dataclasses
 import os
 import pathlib
 import re
-import shutil
 import signal
 import sys
 
@@ -31,16 +30,6 @@ ALGORITHMS = {"MD5": "5", "SHA1": "6", "SHA256": "7", "SHA3-256": "8"}  # As CHA
 
 # Of iscsiadm(8): the target refused the login, and the initiator gave it up itself.
 REFUSED, GIVEN_UP = 24, 19
-
-
-@pytest.fixture(scope="module")
-def guest():
-    if not (vm.CACHE / "stamp").exists() or not shutil.which("qemu-system-x86_64"):
-        pytest.skip(f"no guest in {vm.CACHE}: tests/run --vm builds it")
-    machine = vm.Guest()
-    machine.boot()
-    yield machine
-    machine.stop()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """sg3-utils on disks of ours in Linux: commands that no file system sends. One boot for all of it."""
 
 import re
-import shutil
 
 import pytest
 
@@ -12,16 +11,6 @@ from pollux.pytest_plugin import free_port
 BLOCK_BYTES = 512
 DISK_MIB = 16
 TARGET = "iqn.2024-01.io.pollux:sg3"
-
-
-@pytest.fixture(scope="module")
-def guest():
-    if not (vm.CACHE / "stamp").exists() or not shutil.which("qemu-system-x86_64"):
-        pytest.skip(f"no guest in {vm.CACHE}: tests/run --vm builds it")
-    machine = vm.Guest()
-    machine.boot()
-    yield machine
-    machine.stop()
 
 
 class Units:

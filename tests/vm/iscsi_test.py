@@ -1,10 +1,7 @@
 """Linux's own initiator uses our disks: the kernel's iscsi_tcp with open-iscsi, in an emulated machine."""
 
-import shutil
-
 import pytest
 
-import guest as vm
 import initiator
 from pollux.pytest_plugin import free_port
 
@@ -12,16 +9,6 @@ PORT_GROUP, INITIATOR_GROUP = 1, 1
 BLOCK_BYTES = 512
 DISK_MIB = 64
 DATA_MIB = 8
-
-
-@pytest.fixture(scope="module")
-def guest():
-    if not (vm.CACHE / "stamp").exists() or not shutil.which("qemu-system-x86_64"):
-        pytest.skip(f"no guest in {vm.CACHE}: tests/run --vm builds it")
-    machine = vm.Guest()
-    machine.boot()
-    yield machine
-    machine.stop()
 
 
 @pytest.fixture
