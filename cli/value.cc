@@ -133,9 +133,18 @@ Status AppendJson(std::string& out, const FieldDescriptor& field, std::string_vi
 
 Status AppendOne(std::string& out, const FieldDescriptor& field, std::string_view word);
 
-// The two fields of a message that may be written as "a:b".
+bool IsFlag(const FieldDescriptor& field) {
+  return field.cpp_type() == FieldDescriptor::CPPTYPE_BOOL && IsScalar(field) && !IsRequired(field);
+}
+
+// Whether the first two fields of a message may be written as "a:b".
 bool IsPair(const Descriptor& type) {
-  return type.field_count() == 2 && IsScalar(*type.field(0)) && IsScalar(*type.field(1));
+  if (type.field_count() < 2 || !IsScalar(*type.field(0)) || !IsScalar(*type.field(1)))
+    return false;
+  for (int i = 2; i < type.field_count(); ++i) {
+    if (!IsFlag(*type.field(i))) return false;
+  }
+  return true;
 }
 
 Status AppendMessage(std::string& out, const FieldDescriptor& field, std::string_view word) {

@@ -12,8 +12,8 @@
 //   integers  12, -1, 0x1f; K, M, G, T multiply by powers of 1024
 //   enum      one of its JSON values, in any case
 //   string    as it is
-//   message   a JSON object; one of two scalars also as "a:b", split at the last colon, or "a" when
-//             the second may be absent
+//   message   a JSON object; one of two scalars, and flags after them that may be absent, also as
+//             "a:b", split at the last colon, or "a" when the second may be absent
 //   list      words separated by commas or blanks; or a JSON array; each word as above
 //   map, any JSON   JSON
 

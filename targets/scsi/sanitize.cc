@@ -50,7 +50,9 @@ void OnEnded(Execution& e) {
 
 void OnBegun(Execution& e) {
   auto& begun = static_cast<Begun&>(*e.change);
-  if (begun.refused) return e.EndWithSense(SenseOf(e.unit()->status));
+  if (begun.refused) {
+    return e.EndWithSense({SenseKey::kNotReady, AdditionalSense::kSanitizeInProgress});
+  }
   if (begun.invalid) return e.EndWithSense(InvalidFieldInCdb(1, 5));
   const auto sanitizer = std::make_shared<Sanitizer>(e.view(), *e.unit(), e.buffers(),
                                                      std::move(begun.order), begun.progress);
