@@ -228,6 +228,22 @@ TEST_F(SanitizeTest, OneThatFailedLeavesAUnitThatOnlySanitizeMends) {
   ExpectPattern(disk, {2});
 }
 
+TEST_F(SanitizeTest, ItWaitsForADeviceThatIsShortOfResources) {
+  TestDisk& disk = SetUp0();
+  disk.fails = IoStatus::kNoResources;
+  const Bytes list = List({0x24});
+  TestCommand& sanitize = Start(*nexus_, Overwrite(list.size()), 0, list);
+  Spin();
+  EXPECT_FALSE(sanitize.ended);
+  EXPECT_EQ(Ready(*nexus_), kSanitizing);
+  disk.fails = IoStatus::kSuccess;
+  clock_.Advance(2 * kNsPerMs);
+  Spin();
+  EXPECT_TRUE(sanitize.ended);
+  EXPECT_GOOD(sanitize);
+  ExpectPattern(disk, {0x24});
+}
+
 TEST_F(SanitizeTest, AFailureIsOfOneMedium) {
   TestDisk& disk = SetUp0();
   disk.bad_lba = 3;
